@@ -1,0 +1,184 @@
+import { execa, type Options } from 'execa';
+import { SnapshotterError, type Facts } from '../errors.js';
+import { Tail } from './tail.js';
+import { isOutOfSpace } from './space.js';
+
+export interface RunOptions {
+  /** Milliseconds the tool may take, all its descendants included. */
+  readonly deadlineMs: number;
+  readonly signal?: AbortSignal | undefined;
+  readonly cwd?: string;
+  /** Added to the daemon's own environment. */
+  readonly env?: Readonly<Record<string, string>>;
+  readonly input?: string | Uint8Array;
+  /** An open file descriptor that the tool reads; neither it nor `input` given, its input is empty. */
+  readonly stdin?: number;
+  /** An open file descriptor that the tool writes; `RunResult.stdout` is then empty. */
+  readonly stdout?: number;
+  /** What the tool is run for, for messages: `converting layer sha256:…`. */
+  readonly what?: string;
+}
+
+/** The ends of what a tool printed: 64 KiB at most each. */
+export interface RunResult {
+  readonly stdout: string;
+  readonly stderr: string;
+}
+
+/** Milliseconds between SIGTERM and SIGKILL. */
+export const killGraceMs = 2_000;
+
+/**
+ * Runs one tool to its end: the one door to processes. No shell; a deadline always; its whole process group is killed on the
+ * deadline or on `signal`, since a tool may be a wrapper script whose child does the work.
+ *
+ * @throws SnapshotterError `unavailable` the tool is not installed; `deadline-exceeded`; `cancelled` by `signal` (or the
+ *   signal's own reason when that is a SnapshotterError); `resource-exhausted` it ran out of disk space; `internal` any other
+ *   failure. What ended the tool first decides.
+ */
+export async function run(tool: string, args: readonly string[], o: RunOptions): Promise<RunResult> {
+  if (o.signal?.aborted) throw cancelled(tool, o);
+  const child = execa(tool, args, childOptions(o));
+  const group = new ProcessGroup(child.pid);
+  const stdout = new Tail(child.stdout);
+  const stderr = new Tail(child.stderr);
+
+  let ending: SnapshotterError | undefined;
+  let grace: NodeJS.Timeout | undefined;
+  const end = (cause: SnapshotterError) => {
+    if (ending) return;
+    ending = cause;
+    group.kill('SIGTERM');
+    grace = setTimeout(() => {
+      group.kill('SIGKILL');
+      // A descendant that left the group may hold the pipes for ever: stop listening, so that the wait below ends.
+      child.stdout?.destroy();
+      child.stderr?.destroy();
+    }, killGraceMs);
+  };
+  const deadline = setTimeout(() => end(overdue(tool, o)), o.deadlineMs);
+  const aborted = () => end(cancelled(tool, o));
+  o.signal?.addEventListener('abort', aborted, { once: true });
+
+  try {
+    const result = await child;
+    if (ending) throw ending;
+    if (!result.failed) return { stdout: stdout.text(), stderr: stderr.text() };
+    throw failure(tool, args, o, { ...result, stderr: stderr.text() });
+  } catch (error) {
+    group.kill('SIGKILL'); // whoever of the group outlived its first process
+    throw error;
+  } finally {
+    group.forget();
+    clearTimeout(deadline);
+    clearTimeout(grace);
+    o.signal?.removeEventListener('abort', aborted);
+  }
+}
+
+function childOptions(o: RunOptions) {
+  return {
+    ...(o.cwd === undefined ? {} : { cwd: o.cwd }),
+    // Messages are read for causes such as a full disk, so they must not be translated.
+    env: { LC_ALL: 'C', ...o.env },
+    ...(o.input === undefined ? { stdin: o.stdin === undefined ? 'ignore' : descriptor(o.stdin) } : { input: o.input }),
+    stdout: o.stdout === undefined ? 'pipe' : descriptor(o.stdout),
+    stderr: 'pipe',
+    // A process group of its own, so that one kill reaches grandchildren too.
+    detached: true,
+    buffer: false,
+    reject: false,
+  } satisfies Options;
+}
+
+/** execa's types name descriptors up to 9; it hands on any. */
+function descriptor(fd: number): 9 {
+  return fd as 9;
+}
+
+/** Groups that run now. The process that ends at once (a second signal, a fatal error) must take them along. */
+const running = new Set<ProcessGroup>();
+
+class ProcessGroup {
+  readonly #id: number | undefined;
+
+  constructor(id: number | undefined) {
+    this.#id = id;
+    if (id === undefined) return;
+    if (running.size === 0) process.on('exit', killRunning);
+    running.add(this);
+  }
+
+  kill(signal: NodeJS.Signals): void {
+    if (this.#id === undefined) return;
+    try {
+      process.kill(-this.#id, signal);
+    } catch {
+      // ESRCH: nobody is left, which is what was wanted.
+    }
+  }
+
+  forget(): void {
+    running.delete(this);
+    if (running.size === 0) process.off('exit', killRunning);
+  }
+}
+
+function killRunning(): void {
+  for (const group of running) group.kill('SIGKILL');
+}
+
+interface Failure {
+  readonly code?: string | undefined;
+  readonly exitCode?: number | undefined;
+  readonly signal?: string | undefined;
+  readonly stderr: string;
+  readonly cause?: unknown;
+}
+
+function failure(tool: string, args: readonly string[], o: RunOptions, failed: Failure): SnapshotterError {
+  const { code, exitCode, signal, stderr } = failed;
+  const facts: Facts = {
+    tool,
+    args,
+    ...(exitCode === undefined ? {} : { exitCode }),
+    ...(signal === undefined ? {} : { signal }),
+    ...(stderr === '' ? {} : { stderr }),
+  };
+  if (exitCode === undefined && signal === undefined) return notStarted(tool, o, facts, failed);
+  const how = exitCode === undefined ? `was killed by ${signal}` : `failed with exit code ${exitCode}`;
+  const said = lastLine(stderr);
+  const message = `${tool} ${how}${purpose(o)}${said === '' ? '' : `: ${said}`}`;
+  if (isOutOfSpace(code) || /No space left on device|Disk quota exceeded/.test(stderr)) {
+    return new SnapshotterError('resource-exhausted', message, { facts, next: 'free disk space and try again' });
+  }
+  return new SnapshotterError('internal', message, { facts });
+}
+
+function notStarted(tool: string, o: RunOptions, facts: Facts, failed: Failure): SnapshotterError {
+  if (failed.code === 'ENOENT' || failed.code === 'EACCES') {
+    const message = `${tool} is not on PATH, or cannot be executed${purpose(o)}`;
+    return new SnapshotterError('unavailable', message, { facts, next: `install ${tool}`, cause: failed.cause });
+  }
+  const message = `${tool} could not be started${purpose(o)} (${failed.code ?? 'unknown cause'})`;
+  return new SnapshotterError('internal', message, { facts, cause: failed.cause });
+}
+
+function overdue(tool: string, o: RunOptions): SnapshotterError {
+  const message = `${tool} did not end within ${o.deadlineMs / 1000} s${purpose(o)}, and was killed`;
+  return new SnapshotterError('deadline-exceeded', message, { facts: { tool, deadlineMs: o.deadlineMs } });
+}
+
+function cancelled(tool: string, o: RunOptions): SnapshotterError {
+  const reason: unknown = o.signal?.reason;
+  if (reason instanceof SnapshotterError) return reason;
+  return new SnapshotterError('cancelled', `${tool} was cancelled${purpose(o)}`, { facts: { tool }, cause: reason });
+}
+
+function purpose(o: RunOptions): string {
+  return o.what === undefined ? '' : ` while ${o.what}`;
+}
+
+function lastLine(text: string): string {
+  return text.trimEnd().split('\n').at(-1)?.slice(0, 500) ?? '';
+}

@@ -1,0 +1,60 @@
+import { randomBytes } from 'node:crypto';
+import { open, rename, rm } from 'node:fs/promises';
+import { basename, dirname, join } from 'node:path';
+import { asSnapshotterError } from './space.js';
+
+/** How names of unfinished files begin: recovery sweeps them. */
+export const temporaryPrefix = '.tmp-';
+
+/** A name for an unfinished file, in the folder where it will be published under `finalPath`. */
+export function temporaryBeside(finalPath: string): string {
+  return join(dirname(finalPath), `${temporaryPrefix}${randomBytes(8).toString('hex')}-${basename(finalPath)}`);
+}
+
+/** Makes a finished file or folder appear under its name, for good: flush, rename, flush the folder. Replaces what is there. */
+export async function publish(temporary: string, finalPath: string): Promise<void> {
+  try {
+    await syncFile(temporary);
+    await rename(temporary, finalPath);
+    await syncFolder(dirname(finalPath));
+  } catch (error) {
+    throw asSnapshotterError(error, `publishing ${finalPath}`, finalPath);
+  }
+}
+
+/**
+ * Writes a whole small file, which a reader or a crash sees either as it was or as it is meant; `mode` is 0600 when not given.
+ * When it fails nothing is left behind.
+ */
+export async function writeFileDurably(path: string, data: string | Uint8Array, mode = 0o600): Promise<void> {
+  const temporary = temporaryBeside(path);
+  try {
+    const file = await open(temporary, 'wx', mode);
+    try {
+      await file.writeFile(data);
+      await file.chmod(mode); // whatever the umask took away
+    } finally {
+      await file.close();
+    }
+    await publish(temporary, path);
+  } catch (error) {
+    // Before the error is worded: what the unfinished file took is free again, and the message counts free bytes.
+    await rm(temporary, { force: true });
+    throw asSnapshotterError(error, `writing ${path}`, path);
+  }
+}
+
+/** Flushes a file's data and size to the disk. */
+export async function syncFile(path: string): Promise<void> {
+  const file = await open(path, 'r');
+  try {
+    await file.sync();
+  } finally {
+    await file.close();
+  }
+}
+
+/** Flushes a folder's entries to the disk: creations, renames and removals in it. */
+export async function syncFolder(path: string): Promise<void> {
+  await syncFile(path);
+}

@@ -1,0 +1,10 @@
+export { setImmutable } from './attributes.js';
+export { killGraceMs, run, type RunOptions, type RunResult } from './exec.js';
+export { publish, syncFile, syncFolder, temporaryBeside, temporaryPrefix, writeFileDurably } from './files.js';
+export { lockExclusively, lockImage, type Lock } from './locks.js';
+export { listMounts, mountReadOnly, unmount, type MountPoint } from './mounts.js';
+export { asSnapshotterError, freeBytes, isOutOfSpace, requireFreeBytes } from './space.js';
+export { dataRegions, type Region } from './sparse.js';
+export { removeTree } from './tree.js';
+export { diskUsage, type DiskUsage } from './usage.js';
+export { getXattr, listXattrs, removeXattr, setXattr } from './xattrs.js';

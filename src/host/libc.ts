@@ -1,0 +1,135 @@
+import koffi from 'koffi';
+
+/*
+ * The calls that Node has no API for. Numbers are Linux's, from its uapi headers; they are the same on amd64 and arm64. Each
+ * call returns at once, so calling it on the main thread is fine.
+ */
+const libc = koffi.load(null); // the process itself: whatever C library Node was linked with
+
+const flockCall = libc.func('int flock(int fd, int operation)') as (fd: number, operation: number) => number;
+const fcntlCall = libc.func('int fcntl(int fd, int command, ...)') as Variadic;
+const ioctlCall = libc.func('int ioctl(int fd, unsigned long request, ...)') as Variadic;
+const lseekCall = libc.func('int64_t lseek(int fd, int64_t offset, int whence)') as (
+  fd: number,
+  offset: number,
+  whence: number,
+) => number | bigint;
+const getCall = libc.func(
+  'int64_t lgetxattr(const void *path, const void *name, void *value, size_t size)',
+) as ReadCall;
+const listCall = libc.func('int64_t llistxattr(const void *path, void *list, size_t size)') as (
+  path: Buffer,
+  list: Buffer,
+  size: number,
+) => number | bigint;
+const setCall = libc.func(
+  'int lsetxattr(const void *path, const void *name, const void *value, size_t size, int flags)',
+) as (path: Buffer, name: Buffer, value: Uint8Array, size: number, flags: number) => number;
+const removeCall = libc.func('int lremovexattr(const void *path, const void *name)') as (
+  path: Buffer,
+  name: Buffer,
+) => number;
+
+type Variadic = (fd: number, request: number, type: string, argument: Buffer) => number;
+type ReadCall = (path: Buffer, name: Buffer, value: Buffer, size: number) => number | bigint;
+
+const errnoNames = new Map(Object.entries(koffi.os.errno).map(([name, number]) => [number, name]));
+// Not in every version of that table; ENOTSUP is Linux's other name of EOPNOTSUPP.
+errnoNames.set(61, 'ENODATA').set(95, 'ENOTSUP').set(122, 'EDQUOT');
+
+/** Throws what Node's own system errors look like, so that `errnoOf` reads both. */
+function check<T extends number | bigint>(result: T, call: string, path?: string | Buffer): T {
+  if (Number(result) >= 0) return result;
+  const number = koffi.errno();
+  const code = errnoNames.get(number) ?? `E${number}`;
+  const where = path === undefined ? '' : ` '${path.toString()}'`;
+  throw Object.assign(new Error(`${code}: ${call}${where}`), {
+    code,
+    errno: -number,
+    syscall: call,
+    ...(path === undefined ? {} : { path: path.toString() }),
+  });
+}
+
+const LOCK_EX = 2;
+const LOCK_NB = 4;
+
+/** Locks the whole file for this open file alone, without waiting. @throws EWOULDBLOCK (named EAGAIN) when it is taken. */
+export function flockExclusively(fd: number): void {
+  check(flockCall(fd, LOCK_EX | LOCK_NB), 'flock');
+}
+
+const F_OFD_SETLK = 37;
+const F_WRLCK = 1;
+
+/**
+ * Takes an open-file-description write lock on the whole file, without waiting; `fd` must be open for writing.
+ *
+ * @throws EAGAIN when any lock is held on any byte through another open file.
+ */
+export function ofdLockWhole(fd: number): void {
+  // struct flock, 64-bit: type int16 at 0, whence int16 at 2, start int64 at 8, length int64 at 16 (0: to the end and beyond),
+  // pid int32 at 24 (must be 0 for these locks).
+  const flock = Buffer.alloc(32);
+  flock.writeInt16LE(F_WRLCK, 0);
+  check(fcntlCall(fd, F_OFD_SETLK, 'void *', flock), 'fcntl');
+}
+
+const FS_IOC_GETFLAGS = 0x80086601;
+const FS_IOC_SETFLAGS = 0x40086602;
+
+/** The inode's attribute flags, as chattr knows them. @throws ENOTTY or ENOTSUP where the filesystem has none. */
+export function getInodeFlags(fd: number): number {
+  const flags = Buffer.alloc(8); // declared as a long, used as an int
+  check(ioctlCall(fd, FS_IOC_GETFLAGS, 'void *', flags), 'ioctl');
+  return flags.readUInt32LE(0);
+}
+
+export function setInodeFlags(fd: number, value: number): void {
+  const flags = Buffer.alloc(8);
+  flags.writeUInt32LE(value >>> 0, 0);
+  check(ioctlCall(fd, FS_IOC_SETFLAGS, 'void *', flags), 'ioctl');
+}
+
+const SEEK_DATA = 3;
+const SEEK_HOLE = 4;
+
+/** Where data begins at or after `offset`; undefined when none does. */
+export function seekData(fd: number, offset: number): number | undefined {
+  const found = lseekCall(fd, offset, SEEK_DATA);
+  if (Number(found) < 0 && errnoNames.get(koffi.errno()) === 'ENXIO') return undefined;
+  return Number(check(found, 'lseek'));
+}
+
+/** Where the first hole begins at or after `offset`: the end of the file when there is none before. */
+export function seekHole(fd: number, offset: number): number {
+  return Number(check(lseekCall(fd, offset, SEEK_HOLE), 'lseek'));
+}
+
+/** Bytes of the largest value and the longest list of names that Linux allows. */
+const largestXattr = 65_536;
+
+function terminated(text: string | Buffer): Buffer {
+  return Buffer.concat([Buffer.from(text as string), Buffer.alloc(1)]);
+}
+
+export function lgetxattr(path: string | Buffer, name: string): Buffer {
+  const value = Buffer.allocUnsafe(largestXattr);
+  const size = check(getCall(terminated(path), terminated(name), value, value.length), 'lgetxattr', path);
+  return Buffer.from(value.subarray(0, Number(size)));
+}
+
+/** Names, each ended by a zero byte. */
+export function llistxattr(path: string | Buffer): Buffer {
+  const list = Buffer.allocUnsafe(largestXattr);
+  const size = check(listCall(terminated(path), list, list.length), 'llistxattr', path);
+  return Buffer.from(list.subarray(0, Number(size)));
+}
+
+export function lsetxattr(path: string | Buffer, name: string, value: Uint8Array): void {
+  check(setCall(terminated(path), terminated(name), value, value.length, 0), 'lsetxattr', path);
+}
+
+export function lremovexattr(path: string | Buffer, name: string): void {
+  check(removeCall(terminated(path), terminated(name)), 'lremovexattr', path);
+}

@@ -1,0 +1,66 @@
+import { statfsSync } from 'node:fs';
+import { statfs } from 'node:fs/promises';
+import { dirname } from 'node:path';
+import { errnoOf, SnapshotterError } from '../errors.js';
+
+export function isOutOfSpace(errno: string | undefined): boolean {
+  return errno === 'ENOSPC' || errno === 'EDQUOT';
+}
+
+/** Bytes that an unprivileged writer could still write where `path` lies; `path` must exist. */
+export async function freeBytes(path: string): Promise<number> {
+  const { bavail, bsize } = await statfs(path);
+  return bavail * bsize;
+}
+
+/** @throws SnapshotterError `resource-exhausted` when fewer than `bytes` are free where `path` lies. */
+export async function requireFreeBytes(path: string, bytes: number, what: string): Promise<void> {
+  const free = await freeBytes(path);
+  if (free >= bytes) return;
+  throw new SnapshotterError('resource-exhausted', `${what} needs ${bytes} bytes at ${path}, where ${free} are free`, {
+    facts: { path, neededBytes: bytes, freeBytes: free },
+    next: 'free disk space and try again',
+  });
+}
+
+/**
+ * What a caller may throw on: a full disk or quota becomes `resource-exhausted` with path and free bytes, a SnapshotterError
+ * stays what it is, anything else becomes `internal` with the error as its cause.
+ *
+ * @param what the work that failed, as `writing snapshot.json`.
+ * @param path where it wrote, for errors that do not carry their path (those of an open file).
+ */
+export function asSnapshotterError(error: unknown, what: string, path = pathOf(error)): SnapshotterError {
+  if (error instanceof SnapshotterError) return error;
+  const message = error instanceof Error ? error.message : String(error);
+  if (!isOutOfSpace(errnoOf(error))) {
+    return new SnapshotterError('internal', `${what} failed: ${message}`, {
+      facts: path === undefined ? {} : { path },
+      cause: error,
+    });
+  }
+  const free = path === undefined ? undefined : freeNear(path);
+  const where = path === undefined ? '' : ` at ${path}`;
+  const left = free === undefined ? '' : `, where ${free} bytes are free`;
+  return new SnapshotterError('resource-exhausted', `${what} failed: no disk space is left${where}${left}`, {
+    facts: { ...(path === undefined ? {} : { path }), ...(free === undefined ? {} : { freeBytes: free }) },
+    next: 'free disk space and try again',
+    cause: error,
+  });
+}
+
+function pathOf(error: unknown): string | undefined {
+  return error instanceof Error ? (error as NodeJS.ErrnoException).path : undefined;
+}
+
+/** Free bytes at the nearest folder above `path` that still exists. */
+function freeNear(path: string): number | undefined {
+  for (let at = path; ; at = dirname(at)) {
+    try {
+      const { bavail, bsize } = statfsSync(at);
+      return bavail * bsize;
+    } catch {
+      if (at === dirname(at)) return undefined;
+    }
+  }
+}
