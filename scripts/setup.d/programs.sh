@@ -75,7 +75,10 @@ fetch_programs() {
     open_apt newer "$suite"
     for package in "$@"; do
       # containerd and busybox run as they are; erofs-utils needs its libraries with it.
-      [ "$package" = erofs-utils ] && mapfile -t -O ${#names[@]} names < <(closure newer erofs-utils) || names+=("$package")
+      case $package in
+        erofs-utils) mapfile -t -O ${#names[@]} names < <(closure newer erofs-utils) ;;
+        *) names+=("$package") ;;
+      esac
     done
     download newer "$work/programs-debs" "${names[@]}"
     unpack "$work/programs-debs" "$folder/root"

@@ -1,0 +1,51 @@
+import { join } from 'node:path';
+import { defineConfig } from 'vitest/config';
+
+const tools = join(import.meta.dirname, '.tools', 'bin');
+
+/**
+ * Three rings: `pure` needs Node alone, `real` the tools and the kernel, `e2e` a whole containerd, registry and QEMU.
+ * They run one after the other, so that the clocks of the later rings are not disturbed by the earlier ones.
+ */
+export default defineConfig({
+  test: {
+    reporters: ['default', './test/harness/counts-reporter.ts'],
+    env: { PATH: `${tools}:${process.env.PATH ?? ''}:/usr/sbin:/sbin` },
+    projects: [
+      {
+        extends: true,
+        test: {
+          name: 'pure',
+          include: ['test/**/*.test.ts'],
+          exclude: ['test/**/*.real.test.ts', 'test/**/*.e2e.test.ts'],
+          testTimeout: 20_000,
+          sequence: { groupOrder: 0 },
+        },
+      },
+      {
+        extends: true,
+        test: {
+          name: 'real',
+          include: ['test/**/*.real.test.ts'],
+          globalSetup: ['test/harness/global-setup.ts'],
+          testTimeout: 120_000,
+          hookTimeout: 120_000,
+          maxWorkers: 2,
+          sequence: { groupOrder: 1 },
+        },
+      },
+      {
+        extends: true,
+        test: {
+          name: 'e2e',
+          include: ['test/**/*.e2e.test.ts'],
+          globalSetup: ['test/harness/global-setup.ts'],
+          testTimeout: 300_000,
+          hookTimeout: 300_000,
+          maxWorkers: 1,
+          sequence: { groupOrder: 2 },
+        },
+      },
+    ],
+  },
+});
