@@ -1,0 +1,61 @@
+import { SnapshotterError } from '../errors.js';
+import type { Labels } from '../vocabulary.js';
+
+/** The longest key or name, in bytes of UTF-8. */
+export const longestKeyBytes = 4096;
+
+/** The longest label, key and value together, in bytes of UTF-8: containerd's own limit. */
+export const longestLabelBytes = 4096;
+
+const nul = '\0';
+const unpairedSurrogate = /\p{Cs}/u;
+
+/**
+ * Refuses a key, name or parent that the store cannot keep apart from others. Any other text is welcome: keys never
+ * become paths, so `../../x` is a key like any other.
+ *
+ * @param what how the message calls it: "key", "name", "parent"
+ * @throws SnapshotterError `invalid-argument`
+ */
+export function checkKey(text: string, what: string): void {
+  const bytes = Buffer.byteLength(text);
+  if (bytes === 0) {
+    throw new SnapshotterError('invalid-argument', `the ${what} is empty`, { next: `give a ${what}` });
+  }
+  if (bytes > longestKeyBytes) {
+    throw new SnapshotterError('invalid-argument', `the ${what} ${abridged(text)} has ${bytes} bytes`, {
+      facts: { bytes, limit: longestKeyBytes },
+      next: `give a ${what} of at most ${longestKeyBytes} bytes`,
+    });
+  }
+  if (text.includes(nul) || unpairedSurrogate.test(text)) {
+    throw new SnapshotterError('invalid-argument', `the ${what} ${abridged(text)} holds a character that no key can`, {
+      next: 'leave out NUL and unpaired surrogates',
+    });
+  }
+}
+
+/**
+ * containerd's rule for labels: a key that is not empty, and at most 4096 bytes for key and value together.
+ *
+ * @throws SnapshotterError `invalid-argument` naming the label
+ */
+export function checkLabels(labels: Labels): void {
+  for (const [key, value] of Object.entries(labels)) {
+    if (key === '') {
+      throw new SnapshotterError('invalid-argument', 'a label has an empty key', { next: 'give every label a key' });
+    }
+    const bytes = Buffer.byteLength(key) + Buffer.byteLength(value);
+    if (bytes > longestLabelBytes) {
+      throw new SnapshotterError('invalid-argument', `the label ${abridged(key)} has ${bytes} bytes with its value`, {
+        facts: { label: key.slice(0, 64), bytes, limit: longestLabelBytes },
+        next: `keep key and value together within ${longestLabelBytes} bytes`,
+      });
+    }
+  }
+}
+
+/** A key as messages quote it: never longer than a line. */
+export function abridged(text: string): string {
+  return JSON.stringify(text.length <= 100 ? text : `${text.slice(0, 100)}…`);
+}

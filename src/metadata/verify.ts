@@ -1,0 +1,71 @@
+import { SnapshotterError } from '../errors.js';
+import {
+  childKey,
+  countersKey,
+  formatKey,
+  formatVersion,
+  idKey,
+  parseCounters,
+  type Counters,
+  type Database,
+  type Sublevel,
+} from './database.js';
+import { abridged } from './keys.js';
+import { parseRecord } from './record.js';
+
+/**
+ * Reads the whole database once: every record, both indexes, the counters. LevelDB skips damaged parts of its log
+ * without a word, so that it opened proves nothing.
+ *
+ * @throws SnapshotterError `data-loss` naming what does not fit; `failed-precondition` for a newer format
+ */
+export async function verifyDatabase(database: Database, folder: string): Promise<Counters> {
+  const counters = await readCounters(database, folder);
+  let records = 0;
+  let parented = 0;
+  for await (const [key, text] of database.snapshots.iterator()) {
+    const record = parseRecord(text, abridged(key));
+    if (record.key !== key)
+      throw damaged(folder, `the record at ${abridged(key)} names itself ${abridged(record.key)}`);
+    if ((await database.ids.get(idKey(record.id))) !== key) throw damaged(folder, `the index has no id ${record.id}`);
+    if (record.id >= counters.nextId) throw damaged(folder, `id ${record.id} was never given out`);
+    records += 1;
+    if (record.parent === '') continue;
+    parented += 1;
+    if ((await database.children.get(childKey(record.parent, key))) === undefined) {
+      throw damaged(folder, `the index has no child ${abridged(key)}`);
+    }
+  }
+  if (records !== counters.snapshots) throw damaged(folder, `${records} records of ${counters.snapshots} are left`);
+  if ((await count(database.ids)) !== records) throw damaged(folder, 'the index of ids has too many entries');
+  if ((await count(database.children)) !== parented)
+    throw damaged(folder, 'the index of children has too many entries');
+  return counters;
+}
+
+async function readCounters(database: Database, folder: string): Promise<Counters> {
+  const [format, text] = await database.meta.getMany([formatKey, countersKey]);
+  if (format !== undefined && Number(format) > formatVersion) {
+    throw new SnapshotterError('failed-precondition', `${folder} has format version ${format}`, {
+      facts: { path: folder, version: format, newestKnown: formatVersion },
+      next: `run a release that knows it (this one knows up to ${formatVersion}), see UPGRADING.md`,
+    });
+  }
+  const counters = parseCounters(text);
+  if (format !== String(formatVersion) || !counters)
+    throw damaged(folder, 'its format version or counters are missing');
+  return counters;
+}
+
+async function count(sublevel: Sublevel): Promise<number> {
+  let entries = 0;
+  for await (const key of sublevel.keys()) entries += key === '' ? 0 : 1;
+  return entries;
+}
+
+function damaged(folder: string, detail: string): SnapshotterError {
+  return new SnapshotterError('data-loss', `${folder} is damaged: ${detail}`, {
+    facts: { path: folder },
+    next: 'restart the daemon: it moves the database aside and rebuilds it from the snapshot.json files',
+  });
+}
