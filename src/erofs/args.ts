@@ -1,0 +1,31 @@
+import type { OldestFirst } from '../vocabulary.js';
+import { blockSize } from './superblock.js';
+
+/**
+ * Options of every image: blocks of 4096 bytes on every machine (the tool's own default is the page size), and no clock: the
+ * build time is 0 and files keep their own times.
+ */
+const reproducible = [`-b${blockSize}`, '-T0', '--mkfs-time'];
+
+/** Merging refers to file data by whole blocks, so none may lie beside its inode. Uncompressed for the same reason. */
+const mergeable = ['-Enoinline_data'];
+
+/** Arguments that turn a layer tar into an image. Without `tar` the tool reads its standard input. */
+export function convertTarArguments(o: { output: string; uuid: string; tar?: string }): string[] {
+  const formats = ['--tar=f', '--aufs', '--quiet', '--sort=none'];
+  return [...formats, ...reproducible, ...mergeable, '-U', o.uuid, o.output, ...(o.tar === undefined ? [] : [o.tar])];
+}
+
+/** Arguments that turn a directory into an image: overlay's own whiteouts stay as they are, so `--aufs` has no place here. */
+export function convertDirectoryArguments(o: { output: string; uuid: string; directory: string }): string[] {
+  return ['--quiet', ...reproducible, ...mergeable, '-U', o.uuid, o.output, o.directory];
+}
+
+/**
+ * Arguments that merge layers into one image of metadata. Whiteouts are resolved and stripped, since whoever mounts the merged
+ * image alone would see them as devices. Extended inodes have room for any owner and time of the root, which is mended later.
+ */
+export function mergeArguments(o: { output: string; uuid: string; layers: OldestFirst<string> }): string[] {
+  const formats = ['--quiet', '--aufs', '--ovlfs-strip=1', ...reproducible, '-Eforce-inode-extended'];
+  return [...formats, '-U', o.uuid, o.output, ...o.layers];
+}

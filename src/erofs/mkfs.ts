@@ -1,0 +1,114 @@
+import { rm } from 'node:fs/promises';
+import { SnapshotterError } from '../errors.js';
+import { run } from '../host/index.js';
+import { convertDirectoryArguments, convertTarArguments } from './args.js';
+import { mendUnsaidRoot } from './root-inode.js';
+import type { Superblock } from './superblock.js';
+import { verifyLayer } from './verify.js';
+
+/** What every run of mkfs.erofs needs to know. */
+export interface ImageOptions {
+  /** A temporary name chosen by the caller, who publishes the image. Replaced if it exists, removed on failure. */
+  readonly output: string;
+  readonly deadlineMs: number;
+  readonly signal?: AbortSignal | undefined;
+}
+
+export interface ConvertOptions extends ImageOptions {
+  /** See `layerUuid`. */
+  readonly uuid: string;
+}
+
+export interface ConvertTarOptions extends ConvertOptions {
+  /** A path, or an open descriptor; a regular file is several times faster than a pipe. */
+  readonly tar: string | { readonly fd: number };
+}
+
+export interface ConvertDirectoryOptions extends ConvertOptions {
+  readonly directory: string;
+}
+
+/**
+ * Turns an uncompressed layer tar into an image, verified. AUFS whiteouts become overlay's. A root directory that the tar does
+ * not describe becomes 0755 root:root at time 0.
+ *
+ * @throws SnapshotterError as `run` does, and `internal` when the tool succeeded but its output is not what was asked for.
+ */
+export async function convertTar(o: ConvertTarOptions): Promise<Superblock> {
+  const { output, uuid, tar } = o;
+  const fromFile = typeof tar === 'string';
+  return makeImage(o, {
+    what: `converting ${fromFile ? tar : 'a layer'} to EROFS`,
+    args: convertTarArguments({ output, uuid, ...(fromFile ? { tar } : {}) }),
+    ...(fromFile ? {} : { stdin: tar.fd }),
+    check: async () => {
+      await verifyLayer(output, uuid);
+      await mendUnsaidRoot(output);
+      return verifyLayer(output, uuid);
+    },
+  });
+}
+
+/**
+ * Turns a directory into an image, verified: an overlay's upper directory keeps its whiteouts and opaque marks.
+ *
+ * @throws SnapshotterError as `convertTar` does.
+ */
+export async function convertDirectory(o: ConvertDirectoryOptions): Promise<Superblock> {
+  const { output, uuid, directory } = o;
+  return makeImage(o, {
+    what: `converting ${directory} to EROFS`,
+    args: convertDirectoryArguments({ output, uuid, directory }),
+    check: () => verifyLayer(output, uuid),
+  });
+}
+
+interface Making<T> {
+  readonly what: string;
+  readonly args: readonly string[];
+  readonly stdin?: number;
+  /** Checks what the tool wrote: its exit status 0 is not success. */
+  readonly check: () => Promise<T>;
+}
+
+/** Runs mkfs.erofs and checks its output; when either fails, nothing is left. */
+export async function makeImage<T>({ output, deadlineMs, signal }: ImageOptions, making: Making<T>): Promise<T> {
+  const { what, args, stdin, check } = making;
+  try {
+    await run('mkfs.erofs', args, {
+      deadlineMs,
+      signal,
+      what,
+      env: clocklessEnvironment,
+      ...(stdin === undefined ? {} : { stdin }),
+    });
+    try {
+      return await check();
+    } catch (error) {
+      throw unusable(what, error);
+    }
+  } catch (error) {
+    await rm(output, { force: true });
+    throw error;
+  }
+}
+
+/** A value of undefined removes the variable: with SOURCE_DATE_EPOCH set, mkfs.erofs overrules `-T0` and writes other bytes. */
+const clocklessEnvironment = { SOURCE_DATE_EPOCH: undefined } as Partial<Record<string, string>> as Record<
+  string,
+  string
+>;
+
+/** A damaged image just made is the tool's failure, not the loss of something that was there. */
+function unusable(what: string, error: unknown): unknown {
+  if (!(error instanceof SnapshotterError) || !['data-loss', 'not-found'].includes(error.code)) return error;
+  return new SnapshotterError(
+    'internal',
+    `mkfs.erofs ended well but gave no usable image while ${what}: ${error.message}`,
+    {
+      facts: error.facts,
+      next: 'run `mkfs.erofs --version` and compare with the versions that this program supports',
+      cause: error,
+    },
+  );
+}
