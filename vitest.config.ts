@@ -1,7 +1,5 @@
-import { join } from 'node:path';
 import { defineConfig } from 'vitest/config';
-
-const tools = join(import.meta.dirname, '.tools', 'bin');
+import { toolPath } from './test/harness/capabilities.js';
 
 /**
  * Three rings: `pure` needs Node alone, `real` the tools and the kernel, `e2e` a whole containerd, registry and QEMU.
@@ -10,7 +8,7 @@ const tools = join(import.meta.dirname, '.tools', 'bin');
 export default defineConfig({
   test: {
     reporters: ['default', './test/harness/counts-reporter.ts'],
-    env: { PATH: `${tools}:${process.env.PATH ?? ''}:/usr/sbin:/sbin` },
+    env: { PATH: toolPath() },
     projects: [
       {
         extends: true,

@@ -1,4 +1,4 @@
-import { capabilities, findCapabilities, toolPath, type Findings } from './capabilities.js';
+import { capabilities, findCapabilities, type Findings } from './capabilities.js';
 import type { TestProject } from 'vitest/node';
 
 declare module 'vitest' {
@@ -20,7 +20,6 @@ async function lookAndPrint(): Promise<Findings> {
 
 /** Runs once for each ring that needs more than Node; the machine is looked at once. */
 export default async function setup(project: TestProject): Promise<void> {
-  process.env['PATH'] = toolPath();
   findings ??= lookAndPrint();
   project.provide('findings', await findings);
 }
