@@ -1,3 +1,4 @@
+import { existsSync } from 'node:fs';
 import { execa, type Options } from 'execa';
 import { SnapshotterError, type Facts } from '../errors.js';
 import { Tail } from './tail.js';
@@ -53,7 +54,7 @@ export async function run(tool: string, args: readonly string[], o: RunOptions):
       group.kill('SIGKILL');
       // A descendant that left the group may hold the pipes for ever: stop listening, so that the wait below ends.
       child.stdout?.destroy();
-      child.stderr?.destroy();
+      child.stderr.destroy();
     }, killGraceMs);
   };
   const deadline = setTimeout(() => end(overdue(tool, o)), o.deadlineMs);
@@ -64,7 +65,7 @@ export async function run(tool: string, args: readonly string[], o: RunOptions):
     const result = await child;
     if (ending) throw ending;
     if (!result.failed) return { stdout: stdout.text(), stderr: stderr.text() };
-    throw failure(tool, args, o, { ...result, stderr: stderr.text() });
+    throw failure(tool, args, o, failedAs(result, stderr.text()));
   } catch (error) {
     group.kill('SIGKILL'); // whoever of the group outlived its first process
     throw error;
@@ -136,6 +137,10 @@ interface Failure {
   readonly cause?: unknown;
 }
 
+function failedAs({ code, exitCode, signal, cause }: Omit<Failure, 'stderr'>, stderr: string): Failure {
+  return { code, exitCode, signal, cause, stderr };
+}
+
 function failure(tool: string, args: readonly string[], o: RunOptions, failed: Failure): SnapshotterError {
   const { code, exitCode, signal, stderr } = failed;
   const facts: Facts = {
@@ -156,7 +161,9 @@ function failure(tool: string, args: readonly string[], o: RunOptions, failed: F
 }
 
 function notStarted(tool: string, o: RunOptions, facts: Facts, failed: Failure): SnapshotterError {
-  if (failed.code === 'ENOENT' || failed.code === 'EACCES') {
+  // A missing working folder is ENOENT as well.
+  const missing = failed.code === 'ENOENT' && (o.cwd === undefined || existsSync(o.cwd));
+  if (missing || failed.code === 'EACCES') {
     const message = `${tool} is not on PATH, or cannot be executed${purpose(o)}`;
     return new SnapshotterError('unavailable', message, { facts, next: `install ${tool}`, cause: failed.cause });
   }

@@ -20,13 +20,16 @@ export async function removeTree(path: string): Promise<void> {
   try {
     await erase(path);
   } catch (error) {
-    if (errnoOf(error) !== 'EPERM') throw asSnapshotterError(error, `removing ${path}`, path);
+    if (!perhapsImmutable.has(errnoOf(error) ?? '')) throw asSnapshotterError(error, `removing ${path}`, path);
     await clearImmutable(path);
     await erase(path).catch((again: unknown) => {
       throw asSnapshotterError(again, `removing ${path}`, path);
     });
   }
 }
+
+/** ENOTDIR too: Node takes EPERM from unlink for the answer to a folder, and tries the file as one. */
+const perhapsImmutable = new Set(['EPERM', 'ENOTDIR']);
 
 async function erase(path: string): Promise<void> {
   try {

@@ -1,0 +1,71 @@
+import { chmod, link, mkdir, readdir, readFile, stat, symlink, truncate, writeFile } from 'node:fs/promises';
+import { basename, dirname, join } from 'node:path';
+import { describe, expect, test } from 'vitest';
+import { diskUsage, publish, temporaryBeside, writeFileDurably } from '../../src/host/index.js';
+import { temporaryFolder } from './temporary.js';
+
+describe('a durable write', () => {
+  test('replaces the whole file, with mode 0600 unless another is given', async () => {
+    const file = join(await temporaryFolder(), 'record.json');
+    await writeFile(file, 'a longer text of before');
+    await writeFileDurably(file, 'new');
+    expect(await readFile(file, 'utf8')).toBe('new');
+    expect((await stat(file)).mode & 0o7777).toBe(0o600);
+    await writeFileDurably(file, Buffer.from('bytes'), 0o644);
+    expect((await stat(file)).mode & 0o7777).toBe(0o644);
+  });
+
+  test('that fails says so and leaves no file behind', async () => {
+    const folder = await temporaryFolder();
+    await mkdir(join(folder, 'taken'));
+    await expect(writeFileDurably(join(folder, 'taken'), 'x')).rejects.toMatchObject({ code: 'internal' });
+    expect(await readdir(folder)).toEqual(['taken']);
+    await expect(writeFileDurably(join(folder, 'no', 'folder'), 'x')).rejects.toMatchObject({ code: 'internal' });
+  });
+});
+
+describe('publishing', () => {
+  test('moves a file or a folder to its name', async () => {
+    const folder = await temporaryFolder();
+    const file = temporaryBeside(join(folder, 'layer.erofs'));
+    await writeFile(file, 'layer');
+    await publish(file, join(folder, 'layer.erofs'));
+    await mkdir(join(folder, '.tmp-dir'));
+    await publish(join(folder, '.tmp-dir'), join(folder, 'dir'));
+    expect((await readdir(folder)).sort()).toEqual(['dir', 'layer.erofs']);
+  });
+
+  test('takes a temporary name in the same folder, each time another', () => {
+    const name = temporaryBeside('/root/snapshots/1/layer.erofs');
+    expect(dirname(name)).toBe('/root/snapshots/1');
+    expect(basename(name)).toMatch(/^\.tmp-[0-9a-f]{16}-layer\.erofs$/);
+    expect(temporaryBeside('/root/snapshots/1/layer.erofs')).not.toBe(name);
+  });
+});
+
+describe('disk usage', () => {
+  test('counts blocks, not lengths, hard links once, and links as themselves', async () => {
+    const folder = await temporaryFolder();
+    const empty = await diskUsage(folder);
+    expect(empty.inodes).toBe(1);
+    await writeFile(join(folder, 'file'), Buffer.alloc(8192, 1));
+    await link(join(folder, 'file'), join(folder, 'again'));
+    await symlink('/usr', join(folder, 'link'));
+    await mkdir(join(folder, 'below'));
+    const sparse = join(folder, 'below', 'sparse');
+    await writeFile(sparse, '');
+    await truncate(sparse, 1 << 30);
+    const usage = await diskUsage(folder);
+    expect(usage.inodes).toBe(5);
+    expect(usage.bytes - empty.bytes).toBeGreaterThanOrEqual(8192);
+    expect(usage.bytes - empty.bytes).toBeLessThan(64 * 1024);
+  });
+
+  test('of a file is the file alone, and of nothing is nothing', async () => {
+    const folder = await temporaryFolder();
+    await writeFile(join(folder, 'file'), Buffer.alloc(4096, 1));
+    await chmod(join(folder, 'file'), 0o400);
+    expect((await diskUsage(join(folder, 'file'))).inodes).toBe(1);
+    expect(await diskUsage(join(folder, 'none'))).toEqual({ bytes: 0, inodes: 0 });
+  });
+});

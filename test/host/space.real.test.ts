@@ -1,0 +1,75 @@
+import { open, readdir, writeFile } from 'node:fs/promises';
+import { join } from 'node:path';
+import { describe, expect, onTestFinished, test } from 'vitest';
+import { SnapshotterError } from '../../src/errors.js';
+import {
+  asSnapshotterError,
+  freeBytes,
+  requireFreeBytes,
+  run,
+  unmount,
+  writeFileDurably,
+} from '../../src/host/index.js';
+import { temporaryFolder } from './temporary.js';
+
+const deadlineMs = 30_000;
+
+async function tinyFilesystem(): Promise<string> {
+  const folder = await temporaryFolder();
+  await run('mount', ['-t', 'tmpfs', '-o', 'size=64k', 'tmpfs', folder], { deadlineMs });
+  onTestFinished(() => unmount(folder));
+  return folder;
+}
+
+describe('a full disk', () => {
+  test('fails a durable write with path and free bytes, and leaves nothing', async () => {
+    const folder = await tinyFilesystem();
+    const path = join(folder, 'record');
+    const writing = writeFileDurably(path, Buffer.alloc(128 * 1024));
+    await expect(writing).rejects.toMatchObject({
+      code: 'resource-exhausted',
+      message: `writing ${path} failed: no disk space is left at ${path}, where 65536 bytes are free`,
+      facts: { path, freeBytes: 65536 },
+    });
+    expect(await readdir(folder)).toEqual([]);
+    await writeFileDurably(path, 'small enough');
+  });
+
+  test('is told from an open file too, when its path is given', async () => {
+    const folder = await tinyFilesystem();
+    const file = await open(join(folder, 'file'), 'w');
+    const error: unknown = await file.writeFile(Buffer.alloc(128 * 1024)).catch((reason: unknown) => reason);
+    await file.close();
+    expect(asSnapshotterError(error, 'unpacking', join(folder, 'gone', 'file'))).toMatchObject({
+      code: 'resource-exhausted',
+      facts: { freeBytes: 0 },
+    });
+    expect(asSnapshotterError(error, 'unpacking').message).toBe('unpacking failed: no disk space is left');
+  });
+
+  test('is seen in what a tool says', async () => {
+    const folder = await tinyFilesystem();
+    await expect(run('cp', ['/bin/sh', folder], { deadlineMs })).rejects.toMatchObject({ code: 'resource-exhausted' });
+  });
+
+  test('is seen before writing', async () => {
+    const folder = await tinyFilesystem();
+    expect(await freeBytes(folder)).toBe(64 * 1024);
+    await requireFreeBytes(folder, 64 * 1024, 'the layer');
+    await expect(requireFreeBytes(folder, 64 * 1024 + 1, 'the layer')).rejects.toMatchObject({
+      code: 'resource-exhausted',
+      message: `the layer needs 65537 bytes at ${folder}, where 65536 are free`,
+    });
+  });
+});
+
+test('other errors keep their cause, and our own stay what they are', async () => {
+  const own = new SnapshotterError('not-found', 'x');
+  expect(asSnapshotterError(own, 'working')).toBe(own);
+  const error: unknown = await writeFile('/no/such/file', '').catch((reason: unknown) => reason);
+  expect(asSnapshotterError(error, 'working')).toMatchObject({
+    code: 'internal',
+    facts: { path: '/no/such/file' },
+    cause: error,
+  });
+});
