@@ -1,0 +1,187 @@
+import { once } from 'node:events';
+import { Metadata, type handleServerStreamingCall, type handleUnaryCall } from '@grpc/grpc-js';
+import type { ServerUnaryCall, ServerWritableStream, UntypedServiceImplementation } from '@grpc/grpc-js';
+import { SnapshotterError } from '../errors.js';
+import type { Logger } from '../log.js';
+import type { ServerStream, Unary } from '../protocol/index.js';
+import { failureOf, type Failure } from './errors.js';
+
+/** What a handler knows of the call besides its request. */
+export interface CallContext {
+  readonly namespace: string;
+  /** Aborts when the caller goes away, its deadline passes, or the daemon stops and the call takes too long. */
+  readonly signal: AbortSignal;
+}
+
+/** For each method of a service, the function that answers it. */
+export type Handlers<Methods> = {
+  readonly [Name in keyof Methods]: Methods[Name] extends Unary<infer Request, infer Response>
+    ? (request: Request, context: CallContext) => Promise<Response>
+    : Methods[Name] extends ServerStream<infer Request, infer Response>
+      ? (request: Request, context: CallContext) => AsyncIterable<Response>
+      : never;
+};
+
+type Answer = (request: unknown, context: CallContext) => Promise<unknown>;
+type Stream = (request: unknown, context: CallContext) => AsyncIterable<unknown>;
+type WireCall = ServerUnaryCall<unknown, unknown> | ServerWritableStream<unknown, unknown>;
+
+interface CallsOptions {
+  /** Calls wait for it, and fail as it fails. */
+  readonly ready: Promise<void>;
+  readonly defaultNamespace: string;
+  readonly log: Logger;
+}
+
+/** Stands between grpc-js and the handlers: readiness, cancellation, errors, the log, and the list of running calls. */
+export class Calls {
+  readonly #options: CallsOptions;
+  readonly #running = new Map<AbortController, Promise<unknown>>();
+
+  constructor(options: CallsOptions) {
+    this.#options = options;
+  }
+
+  unary<Request, Response>(
+    answer: (request: Request, context: CallContext) => Promise<Response>,
+  ): handleUnaryCall<Request, Response> {
+    return (call, callback) => {
+      void this.#run(call as WireCall, (context) => answer(call.request, context)).then(
+        (response) => callback(null, response),
+        (failure: Failure) => callback(failure.status),
+      );
+    };
+  }
+
+  /** Asks for the next message only when the caller has taken the ones before. */
+  stream<Request, Response>(
+    answer: (request: Request, context: CallContext) => AsyncIterable<Response>,
+  ): handleServerStreamingCall<Request, Response> {
+    return (call) => {
+      const work = async (context: CallContext) => {
+        for await (const message of answer(call.request, context)) {
+          context.signal.throwIfAborted();
+          if (!call.write(message)) await once(call, 'drain', { signal: context.signal });
+        }
+      };
+      void this.#run(call as WireCall, work).then(
+        () => call.end(),
+        (failure: Failure) => call.emit('error', failure.status),
+      );
+    };
+  }
+
+  /** Waits for the running calls; after `limitMs` aborts what still runs, and gives that `graceMs` to clean up. */
+  async drain(limitMs: number, graceMs: number): Promise<void> {
+    if (await endsWithin(this.#settled(), limitMs)) return;
+    this.#options.log.warn({ calls: this.#running.size }, 'stopping calls that did not end in time');
+    const reason = new SnapshotterError('unavailable', 'the daemon is stopping', { next: 'ask again when it is back' });
+    for (const controller of this.#running.keys()) controller.abort(reason);
+    if (await endsWithin(this.#settled(), graceMs)) return;
+    this.#options.log.error({ calls: this.#running.size }, 'calls did not end although they were stopped');
+  }
+
+  async #settled(): Promise<void> {
+    while (this.#running.size > 0) await Promise.allSettled(this.#running.values());
+  }
+
+  /** Rejects with a Failure and nothing else. */
+  async #run<Result>(call: WireCall, work: (context: CallContext) => Promise<Result>): Promise<Result> {
+    const controller = new AbortController();
+    const cancelled = () => controller.abort(whyCancelled(call));
+    call.on('cancelled', cancelled);
+    if (call.cancelled) cancelled();
+    const job = this.#answer(call, controller.signal, work);
+    this.#running.set(controller, job);
+    try {
+      return await job;
+    } finally {
+      this.#running.delete(controller);
+      call.off('cancelled', cancelled);
+    }
+  }
+
+  async #answer<Result>(
+    call: WireCall,
+    signal: AbortSignal,
+    work: (context: CallContext) => Promise<Result>,
+  ): Promise<Result> {
+    const { ready, defaultNamespace, log } = this.#options;
+    const namespace = namespaceOf(call.metadata) ?? defaultNamespace;
+    const facts = { method: call.getPath(), namespace, ...subjectOf(call.request) };
+    const began = performance.now();
+    try {
+      await orAborted(ready, signal);
+      const result = await work({ namespace, signal });
+      log.debug({ ...facts, ms: Math.round(performance.now() - began) }, 'answered');
+      return result;
+    } catch (error) {
+      // Whatever a stopped call trips over, being stopped is why it failed; the signal knows by what.
+      const foreseen = error instanceof SnapshotterError && error.code !== 'cancelled';
+      const cause: unknown = signal.aborted && !foreseen ? signal.reason : error;
+      const failure = failureOf(cause);
+      const { status: sent, level, id } = failure;
+      const more = id === undefined ? {} : { id };
+      log[level]({ ...facts, ...more, code: sent.code, err: cause }, 'a call failed');
+      throw failure;
+    }
+  }
+}
+
+/** grpc-js's table of a service, each method wrapped by `calls`; a method is a stream when `streams` names it. */
+export function implementation<Methods>(
+  calls: Calls,
+  handlers: Handlers<Methods>,
+  streams: readonly (keyof Methods & string)[] = [],
+): UntypedServiceImplementation {
+  const wrapped = Object.entries(handlers).map(([name, handler]) => {
+    const isStream = streams.some((stream) => stream === name);
+    return [name, isStream ? calls.stream(handler as Stream) : calls.unary(handler as Answer)] as const;
+  });
+  return Object.fromEntries(wrapped) as UntypedServiceImplementation;
+}
+
+function whyCancelled(call: WireCall): SnapshotterError {
+  const deadline = call.getDeadline();
+  if (Number(deadline) <= Date.now()) return new SnapshotterError('deadline-exceeded', "the caller's deadline passed");
+  return new SnapshotterError('cancelled', 'the caller cancelled or went away');
+}
+
+function namespaceOf(metadata: Metadata): string | undefined {
+  const [namespace] = metadata.get('containerd-namespace');
+  return typeof namespace === 'string' && namespace !== '' ? namespace : undefined;
+}
+
+/** What the call was about, for the log: whichever of these fields the request has. */
+function subjectOf(request: unknown): Record<string, string> {
+  const { key, name, parent, diff, info } = request as Record<string, unknown>;
+  const subject = {
+    key,
+    name: name ?? (info as { name?: string } | null | undefined)?.name,
+    parent,
+    digest: (diff as { digest?: string } | null | undefined)?.digest,
+  };
+  const given = Object.entries(subject).filter((entry): entry is [string, string] => typeof entry[1] === 'string');
+  return Object.fromEntries(given.filter(([, value]) => value !== '').map(([field, value]) => [field, value.slice(0, 500)]));
+}
+
+function orAborted<Result>(promise: Promise<Result>, signal: AbortSignal): Promise<Result> {
+  return new Promise((resolve, reject) => {
+    const aborted = () => reject(signal.reason as Error);
+    if (signal.aborted) aborted();
+    signal.addEventListener('abort', aborted, { once: true });
+    promise.then(resolve, reject).finally(() => signal.removeEventListener('abort', aborted));
+  });
+}
+
+async function endsWithin(work: Promise<void>, limitMs: number): Promise<boolean> {
+  let timer: NodeJS.Timeout | undefined;
+  const late = new Promise<false>((resolve) => {
+    timer = setTimeout(() => resolve(false), limitMs);
+  });
+  try {
+    return await Promise.race([work.then(() => true), late]);
+  } finally {
+    clearTimeout(timer);
+  }
+}

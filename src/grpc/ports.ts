@@ -1,0 +1,57 @@
+import type { Descriptor, Labels, Mount } from '../vocabulary.js';
+
+export interface SnapshotInfo {
+  readonly name: string;
+  /** Empty when there is none. */
+  readonly parent: string;
+  readonly kind: 'view' | 'active' | 'committed';
+  readonly labels: Labels;
+  readonly createdAt: Date;
+  readonly updatedAt: Date;
+}
+
+interface CreateOptions {
+  readonly key: string;
+  /** Empty when there is none. */
+  readonly parent: string;
+  readonly labels: Labels;
+  readonly signal?: AbortSignal;
+}
+
+interface CommitOptions {
+  readonly name: string;
+  readonly key: string;
+  readonly parent?: string;
+  readonly labels: Labels;
+  readonly signal?: AbortSignal;
+}
+
+/** What the Snapshots service needs of a snapshotter. `Target` is its own business: this room only hands it on. */
+export interface SnapshotterPort<Target> {
+  /** Resolves when recovery has ended; calls wait for it. */
+  readonly ready: Promise<void>;
+  prepare(options: CreateOptions): Promise<readonly Mount[]>;
+  view(options: CreateOptions): Promise<readonly Mount[]>;
+  mounts(key: string): Promise<readonly Mount[]>;
+  commit(options: CommitOptions): Promise<void>;
+  remove(key: string): Promise<void>;
+  stat(key: string): Promise<SnapshotInfo>;
+  /** `paths` are a field mask's; none means all that can change. */
+  update(info: { readonly name: string; readonly labels: Labels }, paths: readonly string[]): Promise<SnapshotInfo>;
+  list(filters: readonly string[]): AsyncIterable<SnapshotInfo>;
+  usage(key: string): Promise<{ readonly bytes: number; readonly inodes: number }>;
+  cleanup(): Promise<void>;
+  /** Where a layer applied to these mounts belongs. */
+  extractTarget(mounts: readonly Mount[]): Promise<Target>;
+}
+
+/** What the Diff service needs of a differ. */
+export interface DifferPort<Target> {
+  /** Returns the descriptor of the uncompressed layer. */
+  apply(options: {
+    readonly descriptor: Descriptor;
+    readonly target: Target;
+    readonly namespace: string;
+    readonly signal: AbortSignal;
+  }): Promise<Descriptor>;
+}

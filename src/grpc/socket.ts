@@ -1,0 +1,99 @@
+import { chmod, chown, lstat, mkdir, mkdtemp, rename, rm } from 'node:fs/promises';
+import { createConnection } from 'node:net';
+import { dirname, join } from 'node:path';
+import { errnoOf, SnapshotterError } from '../errors.js';
+
+/** The kernel's `sun_path` holds 108 bytes, the last of which is zero. */
+const longestPath = 107;
+
+export interface Socket {
+  /** Removes the socket, unless another process has put its own in that place meanwhile. */
+  remove(): Promise<void>;
+}
+
+export interface SocketOptions {
+  readonly path: string;
+  /** This group may connect too: mode 0660 in place of 0600. */
+  readonly groupId?: number;
+  /** Binds the path it is given. */
+  readonly bind: (path: string) => Promise<void>;
+}
+
+/**
+ * Binds in a folder that only root can enter, sets mode and group there, and only then moves the socket to its place: it
+ * is never more open than asked, the process's umask is left alone, and a stale socket is replaced in one step.
+ *
+ * @throws SnapshotterError `failed-precondition` when a process answers at `path` or the path is no socket,
+ * `invalid-argument` when the path is too long for a socket.
+ */
+export async function openSocket(options: SocketOptions): Promise<Socket> {
+  const { path, groupId, bind } = options;
+  const folder = dirname(path);
+  // A group that may connect must be able to reach the socket.
+  await mkdir(folder, { recursive: true, mode: groupId === undefined ? 0o700 : 0o755 });
+  await refuseTaken(path);
+  const workshop = await mkdtemp(join(folder, '.'));
+  try {
+    const temporary = join(workshop, 's');
+    requireShort(path);
+    requireShort(temporary);
+    await bind(temporary);
+    await chmod(temporary, groupId === undefined ? 0o600 : 0o660);
+    if (groupId !== undefined) await chown(temporary, 0, groupId);
+    const { ino, dev } = await lstat(temporary);
+    await rename(temporary, path);
+    return { remove: () => removeOwn(path, ino, dev) };
+  } finally {
+    await rm(workshop, { recursive: true, force: true });
+  }
+}
+
+async function removeOwn(path: string, ino: number, dev: number): Promise<void> {
+  try {
+    const found = await lstat(path);
+    if (found.ino === ino && found.dev === dev) await rm(path);
+  } catch (error) {
+    if (errnoOf(error) !== 'ENOENT') throw error;
+  }
+}
+
+async function refuseTaken(path: string): Promise<void> {
+  try {
+    if (!(await lstat(path)).isSocket()) {
+      throw new SnapshotterError('failed-precondition', `${path} is not a socket`, {
+        facts: { path },
+        next: 'remove it, or choose another address',
+      });
+    }
+  } catch (error) {
+    if (errnoOf(error) === 'ENOENT') return;
+    throw error;
+  }
+  if (!(await answers(path))) return;
+  throw new SnapshotterError('failed-precondition', `a process already listens on ${path}`, {
+    facts: { path },
+    next: 'stop it, or choose another address',
+  });
+}
+
+function answers(path: string): Promise<boolean> {
+  return new Promise((resolve) => {
+    const connection = createConnection(path);
+    // A full backlog (EAGAIN) means that somebody listens too.
+    connection.once('error', (error) => resolve(!['ECONNREFUSED', 'ENOENT'].includes(errnoOf(error) ?? '')));
+    connection.once('connect', () => {
+      connection.destroy();
+      resolve(true);
+    });
+  });
+}
+
+function requireShort(path: string): void {
+  const length = Buffer.byteLength(path);
+  if (length <= longestPath) return;
+  throw new SnapshotterError(
+    'invalid-argument',
+    `the socket path ${path} is ${length} bytes long, and Linux allows ${longestPath}`,
+    { facts: { path }, next: 'choose a shorter address' },
+  );
+}

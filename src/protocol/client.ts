@@ -1,0 +1,102 @@
+import { Metadata, type CallOptions, type Client, type MethodDefinition, type ServiceDefinition } from '@grpc/grpc-js';
+import type { PackageDefinition } from '@grpc/proto-loader';
+import { SnapshotterError } from '../errors.js';
+import { definitionOf } from './definitions.js';
+import type { MethodsOf, RequestOf, ResponseOf, ServiceContract } from './service.js';
+
+export interface UnaryOptions {
+  readonly metadata?: Metadata;
+  readonly deadlineMs: number;
+  readonly signal?: AbortSignal;
+}
+
+export interface StreamOptions {
+  readonly metadata?: Metadata;
+  /** How long the server may take for the next message. A slow reader does not count. */
+  readonly stallMs: number;
+  readonly signal?: AbortSignal;
+}
+
+/** Calls one service over a channel that several of these share. Errors of the wire are grpc-js's own (`ServiceError`). */
+export class ServiceClient<Methods> {
+  readonly #channel: Client;
+  readonly #definition: ServiceDefinition;
+
+  constructor(channel: Client, definitions: PackageDefinition, service: ServiceContract<Methods>) {
+    this.#channel = channel;
+    this.#definition = definitionOf(definitions, service);
+  }
+
+  /** @throws the signal's reason when it aborts; ServiceError for what the server or the connection answers. */
+  async unary<Name extends MethodsOf<Methods, 'unary'>>(
+    name: Name,
+    request: RequestOf<Methods[Name]>,
+    options: UnaryOptions,
+  ): Promise<ResponseOf<Methods[Name]>> {
+    const { signal, metadata = new Metadata(), deadlineMs } = options;
+    signal?.throwIfAborted();
+    const method = this.#method(name);
+    const callOptions: CallOptions = { deadline: Date.now() + deadlineMs };
+    return new Promise((resolve, reject) => {
+      const call = this.#channel.makeUnaryRequest(
+        method.path,
+        method.requestSerialize,
+        method.responseDeserialize,
+        request,
+        metadata,
+        callOptions,
+        (error, response) => {
+          signal?.removeEventListener('abort', cancel);
+          if (error === null) resolve(response as ResponseOf<Methods[Name]>);
+          else reject(signal?.aborted ? (signal.reason as Error) : error);
+        },
+      );
+      const cancel = () => call.cancel();
+      signal?.addEventListener('abort', cancel, { once: true });
+    });
+  }
+
+  /** Leaving the loop cancels the call. @throws as `unary`; SnapshotterError `deadline-exceeded` when the server stalls. */
+  async *stream<Name extends MethodsOf<Methods, 'server-stream'>>(
+    name: Name,
+    request: RequestOf<Methods[Name]>,
+    options: StreamOptions,
+  ): AsyncGenerator<ResponseOf<Methods[Name]>, void, undefined> {
+    const { signal, metadata = new Metadata(), stallMs } = options;
+    signal?.throwIfAborted();
+    const { path, requestSerialize, responseDeserialize } = this.#method(name);
+    const call = this.#channel.makeServerStreamRequest(path, requestSerialize, responseDeserialize, request, metadata);
+    // When the reader has left, nobody else listens for the error that cancelling brings.
+    call.on('error', () => undefined);
+    const cancel = () => call.cancel();
+    signal?.addEventListener('abort', cancel, { once: true });
+    let stalled = false;
+    const watch = () =>
+      setTimeout(() => {
+        stalled = true;
+        call.cancel();
+      }, stallMs);
+    let timer = watch();
+    try {
+      for await (const message of call) {
+        clearTimeout(timer);
+        yield message as ResponseOf<Methods[Name]>;
+        timer = watch();
+      }
+    } catch (error) {
+      if (signal?.aborted) throw signal.reason;
+      if (stalled) throw new SnapshotterError('deadline-exceeded', `${path} sent nothing for ${stallMs / 1000} s`);
+      throw error;
+    } finally {
+      clearTimeout(timer);
+      signal?.removeEventListener('abort', cancel);
+      call.cancel();
+    }
+  }
+
+  #method(name: string): MethodDefinition<unknown, unknown> {
+    const method = this.#definition[name];
+    if (method === undefined) throw new Error(`no method ${name}: proto/ and the contract differ`);
+    return method as MethodDefinition<unknown, unknown>;
+  }
+}

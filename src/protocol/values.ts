@@ -1,0 +1,59 @@
+import { SnapshotterError } from '../errors.js';
+import type { Descriptor } from '../vocabulary.js';
+
+/**
+ * A 64-bit integer as decimal text. JavaScript numbers are exact only up to 2^53 - 1, so no message carries one; use
+ * `fromInt64` and `toInt64`, which refuse what would lose digits.
+ */
+export type Int64 = string;
+
+export interface Timestamp {
+  readonly seconds: Int64;
+  /** 0 to 999,999,999, also before 1970. */
+  readonly nanos: number;
+}
+
+export interface WireDescriptor {
+  readonly mediaType: string;
+  readonly digest: string;
+  readonly size: Int64;
+  readonly annotations: Readonly<Record<string, string>>;
+}
+
+export interface Any {
+  readonly typeUrl: string;
+  readonly value: Uint8Array;
+}
+
+export type Empty = Readonly<Record<string, never>>;
+
+/** @throws SnapshotterError `invalid-argument` when `value` is not exact as a JavaScript number; `what` names the field. */
+export function fromInt64(value: Int64, what: string): number {
+  const number = Number(value);
+  if (Number.isSafeInteger(number)) return number;
+  throw new SnapshotterError('invalid-argument', `${what} is ${value}, which is beyond 2^53`);
+}
+
+/** @throws SnapshotterError `internal` when `value` is not a whole number or not exact; `what` names the field. */
+export function toInt64(value: number, what: string): Int64 {
+  if (Number.isSafeInteger(value)) return value.toFixed(0);
+  throw new SnapshotterError('internal', `${what} is ${value}, which is not an exact whole number`);
+}
+
+/** @throws SnapshotterError `internal` for an invalid date. */
+export function toTimestamp(date: Date): Timestamp {
+  const milliseconds = date.getTime();
+  const seconds = Math.floor(milliseconds / 1000);
+  return { seconds: toInt64(seconds, 'a time'), nanos: (milliseconds - seconds * 1000) * 1_000_000 };
+}
+
+/** @throws SnapshotterError `invalid-argument` when the size is beyond 2^53. */
+export function fromWireDescriptor(wire: WireDescriptor): Descriptor {
+  const { mediaType, digest, annotations } = wire;
+  return { mediaType, digest, size: fromInt64(wire.size, 'the size of the descriptor'), annotations };
+}
+
+export function toWireDescriptor(descriptor: Descriptor): WireDescriptor {
+  const { mediaType, digest, annotations } = descriptor;
+  return { mediaType, digest, size: toInt64(descriptor.size, 'the size of a descriptor'), annotations: annotations ?? {} };
+}

@@ -1,0 +1,233 @@
+import { Metadata, status } from '@grpc/grpc-js';
+import { afterEach, describe, expect, it, vi } from 'vitest';
+import { SnapshotterError } from '../../src/errors.js';
+import type { SnapshotInfo } from '../../src/grpc/index.js';
+import { info, startWorld, within, type World, type WorldOptions } from './world.js';
+
+let world: World;
+const start = async (options: WorldOptions) => (world = await startWorld(options));
+afterEach(() => world.close());
+
+const create = { snapshotter: 'whatever', key: 'default/1/a', parent: 'p', labels: { 'a.b/c': 'd' } };
+const mount = { type: 'erofs', source: '/x/layer.erofs', target: '', options: ['ro', 'loop'] };
+const any = expect.any(Object) as object;
+
+describe('the Snapshots service', () => {
+  it('hands key, parent and labels of Prepare and View on, and the mounts back', async () => {
+    const prepare = vi.fn(() => Promise.resolve([mount]));
+    const view = vi.fn(() => Promise.resolve([mount, mount]));
+    await start({ snapshotter: { prepare, view } });
+    expect(await world.snapshots.unary('Prepare', create, within)).toEqual({ mounts: [mount] });
+    expect(await world.snapshots.unary('View', create, within)).toEqual({ mounts: [mount, mount] });
+    const { key, parent, labels } = create;
+    expect(prepare).toHaveBeenCalledWith({ key, parent, labels, signal: any });
+    expect(view).toHaveBeenCalledWith({ key, parent, labels, signal: any });
+  });
+
+  it('hands the parent that Commit names on, and none when it names none', async () => {
+    const commit = vi.fn(() => Promise.resolve());
+    await start({ snapshotter: { commit } });
+    const request = { snapshotter: '', name: 'n', key: 'k', labels: {}, parent: 'p' };
+    await world.snapshots.unary('Commit', request, within);
+    await world.snapshots.unary('Commit', { ...request, parent: '' }, within);
+    expect(commit.mock.calls).toEqual([
+      [{ name: 'n', key: 'k', labels: {}, parent: 'p', signal: any }],
+      [{ name: 'n', key: 'k', labels: {}, signal: any }],
+    ]);
+  });
+
+  it('answers Stat with kind, labels and times to the millisecond, also before 1970', async () => {
+    const stat = () =>
+      Promise.resolve(info('n', { kind: 'committed', labels: { l: '1' }, createdAt: new Date(-1500), updatedAt: new Date(1007) }));
+    await start({ snapshotter: { stat } });
+    expect(await world.snapshots.unary('Stat', { snapshotter: '', key: 'n' }, within)).toEqual({
+      info: {
+        name: 'n',
+        parent: '',
+        kind: 'COMMITTED',
+        labels: { l: '1' },
+        createdAt: { seconds: '-2', nanos: 500_000_000 },
+        updatedAt: { seconds: '1', nanos: 7_000_000 },
+      },
+    });
+  });
+
+  it('hands the paths of an Update on as they are, dots and slashes included, and none without a mask', async () => {
+    const update = vi.fn(() => Promise.resolve(info('n', { kind: 'view' })));
+    await start({ snapshotter: { update } });
+    const named = { name: 'n', parent: '', kind: 'UNKNOWN', createdAt: null, updatedAt: null, labels: { a: 'b' } } as const;
+    const paths = ['labels.containerd.io/gc.root', 'labels'];
+    const answer = await world.snapshots.unary('Update', { snapshotter: '', info: named, updateMask: { paths } }, within);
+    expect(answer.info?.kind).toBe('VIEW');
+    await world.snapshots.unary('Update', { snapshotter: '', info: named, updateMask: null }, within);
+    expect(update.mock.calls).toEqual([
+      [{ name: 'n', labels: { a: 'b' } }, paths],
+      [{ name: 'n', labels: { a: 'b' } }, []],
+    ]);
+  });
+
+  it('refuses an Update that names no snapshot', async () => {
+    await start({});
+    const call = world.snapshots.unary('Update', { snapshotter: '', info: null, updateMask: null }, within);
+    await expect(call).rejects.toMatchObject({ code: status.INVALID_ARGUMENT });
+  });
+
+  it('answers Usage beyond 2^32 exactly', async () => {
+    await start({ snapshotter: { usage: () => Promise.resolve({ bytes: 2 ** 53 - 1, inodes: 5_000_000_000 }) } });
+    const usage = await world.snapshots.unary('Usage', { snapshotter: '', key: 'k' }, within);
+    expect(usage).toEqual({ size: '9007199254740991', inodes: '5000000000' });
+  });
+
+  it('streams 1,000 snapshots in order, at most 100 in a message', async () => {
+    const names = Array.from({ length: 1000 }, (_, index) => `n${index}`);
+    const list = async function* (filters: readonly string[]) {
+      expect(filters).toEqual(['name==a', 'kind==view']);
+      for (const name of names) yield info(name);
+    };
+    await start({ snapshotter: { list } });
+    const request = { snapshotter: '', filters: ['name==a', 'kind==view'] };
+    const pages: string[][] = [];
+    for await (const page of world.snapshots.stream('List', request, { stallMs: 5000 })) {
+      pages.push(page.info.map((each) => each.name));
+    }
+    expect(pages.map((page) => page.length)).toEqual(Array<number>(10).fill(100));
+    expect(pages.flat()).toEqual(names);
+  });
+
+  it('answers an empty List with an empty stream', async () => {
+    await start({});
+    const pages = [];
+    for await (const page of world.snapshots.stream('List', { snapshotter: '', filters: [] }, { stallMs: 5000 })) pages.push(page);
+    expect(pages).toEqual([]);
+  });
+
+  it('stops reading snapshots when the caller of List leaves', async () => {
+    let read = 0;
+    let closed: () => void;
+    const ended = new Promise<void>((resolve) => (closed = resolve));
+    const list = async function* (): AsyncGenerator<SnapshotInfo> {
+      try {
+        for (; ; read += 1) yield info(`n${read}`, { labels: { padding: 'x'.repeat(4000) } });
+      } finally {
+        closed();
+      }
+    };
+    await start({ snapshotter: { list } });
+    for await (const page of world.snapshots.stream('List', { snapshotter: '', filters: [] }, { stallMs: 5000 })) {
+      expect(page.info).toHaveLength(100);
+      break;
+    }
+    await ended;
+    const stopped = read;
+    await new Promise((resolve) => setTimeout(resolve, 20));
+    expect(read).toBe(stopped);
+  });
+
+  it('reads no further ahead of a List whose caller is slow than a few messages', async () => {
+    let read = 0;
+    const list = async function* () {
+      for (; ; read += 1) yield info(`n${read}`, { labels: { padding: 'x'.repeat(4000) } });
+    };
+    await start({ snapshotter: { list } });
+    for await (const page of world.snapshots.stream('List', { snapshotter: '', filters: [] }, { stallMs: 5000 })) {
+      expect(page.info).toHaveLength(100);
+      await new Promise((resolve) => setTimeout(resolve, 200));
+      break;
+    }
+    // 16 messages in each of two queues, and what the sockets hold.
+    expect(read).toBeLessThan(6000);
+  });
+
+  it('ends a List with the error that reading met, after the pages before it', async () => {
+    const list = async function* () {
+      for (let index = 0; index < 150; index += 1) yield info(`n${index}`);
+      throw new SnapshotterError('data-loss', 'record 151 is damaged');
+    };
+    await start({ snapshotter: { list } });
+    let seen = 0;
+    const reading = async () => {
+      for await (const page of world.snapshots.stream('List', { snapshotter: '', filters: [] }, { stallMs: 5000 })) {
+        seen += page.info.length;
+      }
+    };
+    await expect(reading()).rejects.toMatchObject({ code: status.DATA_LOSS, details: 'record 151 is damaged' });
+    expect(seen).toBe(100);
+  });
+
+  it('carries an error text of any script', async () => {
+    const text = 'kein Schlüssel „日本/ключ 😀“: 100%\nzweite Zeile';
+    await start({ snapshotter: { remove: () => Promise.reject(new SnapshotterError('failed-precondition', text)) } });
+    const call = world.snapshots.unary('Remove', { snapshotter: '', key: 'k' }, within);
+    await expect(call).rejects.toMatchObject({ code: status.FAILED_PRECONDITION, details: text });
+  });
+
+  it('refuses a request above 16 MiB and goes on', async () => {
+    await start({ snapshotter: { cleanup: () => Promise.resolve() } });
+    const labels = { big: 'x'.repeat(17 * 1024 * 1024) };
+    const call = world.snapshots.unary('Prepare', { ...create, labels }, within);
+    await expect(call).rejects.toMatchObject({ code: status.RESOURCE_EXHAUSTED });
+    expect(await world.snapshots.unary('Cleanup', { snapshotter: '' }, within)).toEqual({});
+  });
+
+  it('accepts a request of 10 MiB', async () => {
+    await start({ snapshotter: { prepare: ({ labels }) => Promise.resolve([{ ...mount, source: `${labels['big']?.length}` }]) } });
+    const labels = { big: 'x'.repeat(10 * 1024 * 1024) };
+    const answer = await world.snapshots.unary('Prepare', { ...create, labels }, within);
+    expect(answer.mounts[0]?.source).toBe('10485760');
+  });
+});
+
+describe('the Diff service', () => {
+  const descriptor = { mediaType: 'm', digest: 'sha256:d', size: '5000000000', annotations: { a: 'b' } };
+  const request = { diff: descriptor, mounts: [mount], payloads: { p: { typeUrl: 't', value: Buffer.from('v') } }, syncFs: true };
+
+  it('applies the layer to the target of the mounts, in the namespace of the call', async () => {
+    const apply = vi.fn(() => Promise.resolve({ mediaType: 'tar', digest: 'sha256:e', size: 2 ** 40 }));
+    const extractTarget = vi.fn(() => Promise.resolve({ folder: '/t' }));
+    await start({ snapshotter: { extractTarget }, apply });
+    const metadata = new Metadata();
+    metadata.set('containerd-namespace', 'k8s.io');
+    const answer = await world.diff.unary('Apply', request, { ...within, metadata });
+    expect(answer).toEqual({ applied: { mediaType: 'tar', digest: 'sha256:e', size: '1099511627776', annotations: {} } });
+    expect(extractTarget).toHaveBeenCalledWith([mount]);
+    expect(apply).toHaveBeenCalledWith({
+      descriptor: { ...descriptor, size: 5_000_000_000 },
+      target: { folder: '/t' },
+      namespace: 'k8s.io',
+      signal: any,
+    });
+  });
+
+  it('uses the configured namespace for a call that brings none', async () => {
+    const apply = vi.fn(({ namespace }: { namespace: string }) => Promise.resolve({ mediaType: namespace, digest: '', size: 0 }));
+    await start({ snapshotter: { extractTarget: () => Promise.resolve({ folder: '' }) }, apply });
+    expect((await world.diff.unary('Apply', request, within)).applied?.mediaType).toBe('fallback');
+  });
+
+  it('answers foreign mounts UNIMPLEMENTED, so that containerd asks the next differ', async () => {
+    const extractTarget = () => Promise.reject(new SnapshotterError('not-mine', 'not a mount of this snapshotter'));
+    await start({ snapshotter: { extractTarget } });
+    await expect(world.diff.unary('Apply', request, within)).rejects.toMatchObject({ code: status.UNIMPLEMENTED });
+  });
+
+  it('refuses an Apply that names no layer, and a size that is not exact', async () => {
+    await start({});
+    const refused = { code: status.INVALID_ARGUMENT };
+    await expect(world.diff.unary('Apply', { ...request, diff: null }, within)).rejects.toMatchObject(refused);
+    const diff = { ...descriptor, size: '9007199254740993' };
+    await expect(world.diff.unary('Apply', { ...request, diff }, within)).rejects.toMatchObject(refused);
+  });
+
+  it('answers Diff UNIMPLEMENTED and says what to configure', async () => {
+    await start({});
+    const call = world.diff.unary(
+      'Diff',
+      { left: [], right: [], mediaType: '', ref: '', labels: {}, sourceDateEpoch: null },
+      within,
+    );
+    await expect(call).rejects.toMatchObject({
+      code: status.UNIMPLEMENTED,
+      details: expect.stringContaining('diff-service') as string,
+    });
+  });
+});

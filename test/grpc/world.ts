@@ -1,0 +1,78 @@
+import { mkdtemp, rm } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { Client, credentials, type ClientOptions } from '@grpc/grpc-js';
+import { startServer, type DifferPort, type RunningServer, type SnapshotInfo, type SnapshotterPort } from '../../src/grpc/index.js';
+import { silentLogger, type Logger } from '../../src/log.js';
+import { diffService, loadDefinitions, ServiceClient, snapshotsService } from '../../src/protocol/index.js';
+
+export interface Target {
+  readonly folder: string;
+}
+
+/** A snapshotter whose methods a test sets; one that it does not set fails. */
+export function fakeSnapshotter(given: Partial<SnapshotterPort<Target>>): SnapshotterPort<Target> {
+  const unset = () => Promise.reject(new Error('this test did not expect that call'));
+  return {
+    ready: Promise.resolve(),
+    prepare: unset,
+    view: unset,
+    mounts: unset,
+    commit: unset,
+    remove: unset,
+    stat: unset,
+    update: unset,
+    list: async function* () {},
+    usage: unset,
+    cleanup: unset,
+    extractTarget: unset,
+    ...given,
+  };
+}
+
+export function info(name: string, more: Partial<SnapshotInfo> = {}): SnapshotInfo {
+  const at = new Date('2024-05-06T07:08:09.123Z');
+  return { name, parent: '', kind: 'active', labels: {}, createdAt: at, updatedAt: at, ...more };
+}
+
+export interface WorldOptions {
+  readonly snapshotter?: Partial<SnapshotterPort<Target>>;
+  readonly apply?: DifferPort<Target>['apply'];
+  readonly log?: Logger;
+  readonly drainMs?: number;
+  readonly client?: ClientOptions;
+}
+
+/** The real server around a fake snapshotter, on a socket of its own, and real clients of it. */
+export async function startWorld(options: WorldOptions = {}) {
+  const folder = await mkdtemp(join(tmpdir(), 'erofs-snapshotter-'));
+  const address = join(folder, 'run', 'test.sock');
+  const differ = { apply: options.apply ?? (() => Promise.reject(new Error('this test did not expect an Apply'))) };
+  const server: RunningServer = await startServer({
+    address,
+    snapshotter: fakeSnapshotter(options.snapshotter ?? {}),
+    differ,
+    defaultNamespace: 'fallback',
+    log: options.log ?? silentLogger(),
+    drainMs: options.drainMs ?? 0,
+  });
+  const channel = new Client(`unix:${address}`, credentials.createInsecure(), options.client ?? {});
+  const definitions = loadDefinitions([snapshotsService, diffService]);
+  return {
+    address,
+    folder,
+    server,
+    channel,
+    snapshots: new ServiceClient(channel, definitions, snapshotsService),
+    diff: new ServiceClient(channel, definitions, diffService),
+    async close() {
+      channel.close();
+      await server.drain();
+      await rm(folder, { recursive: true });
+    },
+  };
+}
+
+export type World = Awaited<ReturnType<typeof startWorld>>;
+
+export const within = { deadlineMs: 5000 };
