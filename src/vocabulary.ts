@@ -12,9 +12,13 @@ export function isDigest(text: string): text is Digest {
 /** @throws SnapshotterError `invalid-argument` when `text` is not a sha256 digest. */
 export function parseDigest(text: string, what = 'digest'): Digest {
   if (isDigest(text)) return text;
-  throw new SnapshotterError('invalid-argument', `${what} ${JSON.stringify(text.slice(0, 100))} is not a sha256 digest`, {
-    next: 'give "sha256:" and 64 lower-case hex digits',
-  });
+  throw new SnapshotterError(
+    'invalid-argument',
+    `${what} ${JSON.stringify(text.slice(0, 100))} is not a sha256 digest`,
+    {
+      next: 'give "sha256:" and 64 lower-case hex digits',
+    },
+  );
 }
 
 /** The 64 hex digits of a digest. */

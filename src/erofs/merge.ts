@@ -25,7 +25,7 @@ export async function mergeLayers(o: MergeOptions): Promise<MergedImage> {
   const { layers, output } = o;
   if (layers.length === 0) throw new SnapshotterError('invalid-argument', 'there are no layers to merge');
   const superblocks = await Promise.all(layers.map((layer) => verifyLayer(layer)));
-  const root = await chainRoot(layers);
+  const root = await chainRootAttributes(layers);
   const uuids = superblocks.map(({ uuid }) => uuid) as unknown as OldestFirst<string>;
   return makeImage(o, {
     what: `merging ${layers.length} layers`,
@@ -39,7 +39,7 @@ export async function mergeLayers(o: MergeOptions): Promise<MergedImage> {
 }
 
 /** The root of a chain: that of its newest layer that describes one. A layer whose tar has no entry for it changes nothing. */
-async function chainRoot(layers: OldestFirst<string>): Promise<RootAttributes> {
+export async function chainRootAttributes(layers: OldestFirst<string>): Promise<RootAttributes> {
   const roots = await Promise.all(layers.map((layer) => readRootAttributes(layer)));
   return roots.findLast((root) => !isUnsaidRoot(root)) ?? unsaidRoot;
 }

@@ -67,6 +67,19 @@ export class MetadataStore {
     );
   }
 
+  /**
+   * An id for work that begins before its record can be written. It is on the disk with the next transaction; one that a
+   * crash loses may be given again, so what was made under it must be swept first.
+   */
+  reserveId(): number {
+    return this.#nextId++;
+  }
+
+  /** Makes every later id greater than `id`. */
+  skipIds(id: number): void {
+    this.#nextId = Math.max(this.#nextId, id + 1);
+  }
+
   /** The snapshot with this id. */
   async byId(id: number): Promise<SnapshotRecord | undefined> {
     const key = await this.#connection.use(({ ids }) => ids.get(idKey(id)));

@@ -1,0 +1,232 @@
+import { mkdir, rm } from 'node:fs/promises';
+
+import { convertDirectory, snapshotUuid } from '../erofs/index.js';
+import { SnapshotterError } from '../errors.js';
+import {
+  asSnapshotterError,
+  diskUsage,
+  lockImage,
+  mountReadOnly,
+  removeTree,
+  setImmutable,
+  temporaryBeside,
+  unmount,
+} from '../host/index.js';
+import { findExtractedLayer, publishConvertedLayer, withdrawLayers, type LayerRecord } from '../layers/index.js';
+import { checkKey, checkLabels, type SnapshotRecord } from '../metadata/index.js';
+import { withScope } from '../scope.js';
+import type { Labels } from '../vocabulary.js';
+import type { Context } from './context.js';
+import { exists } from './exists.js';
+import type { SnapshotFolder } from './paths.js';
+import { existing, mustBeFree, usableParent, writeRecordFile } from './records.js';
+import { isQuiesced } from './requests.js';
+
+export interface CommitRequest {
+  readonly name: string;
+  readonly key: string;
+  /** With the capability `rebase`: the parent of a layer that was unpacked without one. */
+  readonly parent?: string;
+  readonly labels: Labels;
+  readonly signal?: AbortSignal | undefined;
+}
+
+/** What is committed, and where its content is. */
+interface Located {
+  readonly record: SnapshotRecord;
+  readonly folder: SnapshotFolder;
+  readonly parent: string;
+  readonly source: Source;
+}
+
+/** Content that must be converted, or a layer that Apply has converted already. */
+type Source =
+  | { readonly kind: 'layer'; readonly layer: LayerRecord }
+  | { readonly kind: 'folder'; readonly path: string }
+  | { readonly kind: 'image'; readonly path: string };
+
+/** A layer in its place, whose bytes are safe. */
+interface Published {
+  readonly located: Located;
+  readonly layer: LayerRecord;
+}
+
+/**
+ * locate → convert → verify → publish → record → reclaim. `record` is the only commit point: before it, whatever fails takes
+ * the layer it made with it; after it, nothing fails the call.
+ */
+export async function commitSnapshot(context: Context, request: CommitRequest): Promise<void> {
+  checkKey(request.name, 'name');
+  checkLabels(request.labels);
+  await context.keys.run(request.key, async () => {
+    const located = await locate(context, request);
+    try {
+      const published = await convertAndPublish(context, located, request);
+      await recordCommit(context, published, request);
+    } catch (error) {
+      await withdraw(context, located);
+      throw asSnapshotterError(error, `committing ${JSON.stringify(request.key)}`, located.folder.path);
+    }
+    await reclaim(context, located.folder);
+  });
+}
+
+async function locate(context: Context, request: CommitRequest): Promise<Located> {
+  const { store, paths } = context;
+  const record = await existing(store, request.key);
+  if (record.kind !== 'active') {
+    throw new SnapshotterError(
+      'failed-precondition',
+      `snapshot ${JSON.stringify(record.key)} is ${record.kind}, not active`,
+      {
+        facts: { key: record.key, kind: record.kind },
+        next: 'commit a snapshot that Prepare made',
+      },
+    );
+  }
+  await mustBeFree(store, request.name, 'name');
+  const parent = parentAtCommit(record, request.parent ?? '');
+  if (parent !== '') await usableParent(store, parent);
+  const folder = paths.snapshot(record.id);
+  return { record, folder, parent, source: await locateSource(record, folder) };
+}
+
+/** @throws SnapshotterError `invalid-argument` when the snapshot already stands on another parent */
+function parentAtCommit(record: SnapshotRecord, given: string): string {
+  if (given === '' || given === record.parent) return record.parent;
+  if (record.parent === '') return given;
+  throw new SnapshotterError(
+    'invalid-argument',
+    `snapshot ${JSON.stringify(record.key)} stands on ${JSON.stringify(record.parent)} and cannot be committed on ${JSON.stringify(given)}`,
+    { facts: { key: record.key, parent: record.parent }, next: 'name its own parent, or none' },
+  );
+}
+
+/**
+ * Block mode when the snapshot has a writable layer: what the guest wrote is the `upper/` in it. Else a layer that Apply
+ * published, else overlay mode: `fs/`.
+ */
+async function locateSource(record: SnapshotRecord, folder: SnapshotFolder): Promise<Source> {
+  if (await exists(folder.writable)) return { kind: 'image', path: folder.writable };
+  if (record.role === 'extract') {
+    const layer = await findExtractedLayer(folder.path);
+    if (layer) return { kind: 'layer', layer };
+    if (record.parent !== '') throw foreignUnpack(record);
+  }
+  return { kind: 'folder', path: folder.upper };
+}
+
+function foreignUnpack(record: SnapshotRecord): SnapshotterError {
+  return new SnapshotterError(
+    'failed-precondition',
+    `snapshot ${JSON.stringify(record.key)} was unpacked by another differ, which loses the files that its layer deletes`,
+    {
+      facts: { key: record.key, parent: record.parent },
+      next: 'put this differ first: default = ["spin-erofs-diff", …] of the diff-service plugin, and differ = "spin-erofs-diff" in the transfer service\'s unpack_config (config/containerd-config.toml)',
+    },
+  );
+}
+
+async function convertAndPublish(context: Context, located: Located, request: CommitRequest): Promise<Published> {
+  const { source, folder } = located;
+  if (source.kind === 'layer') return { located, layer: source.layer };
+  const output = temporaryBeside(folder.layer('layer.erofs'));
+  try {
+    const superblock = await context.slots.run(
+      () =>
+        source.kind === 'folder'
+          ? convert(context, source.path, output, request)
+          : convertImage(context, folder, output, request),
+      request.signal,
+    );
+    return { located, layer: await publishConvertedLayer(folder.path, output, superblock) };
+  } finally {
+    await rm(output, { force: true });
+  }
+}
+
+function convert(context: Context, directory: string, output: string, { name, signal }: CommitRequest) {
+  const uuid = snapshotUuid(name);
+  const deadlineMs = context.conversionTimeoutMs;
+  return convertDirectory({ directory, output, uuid, deadlineMs, ...(signal ? { signal } : {}) });
+}
+
+/** Reads `upper/` of the ext4 image through a read-only mount that lasts no longer than the conversion. */
+function convertImage(context: Context, folder: SnapshotFolder, output: string, request: CommitRequest) {
+  const { labels, signal } = request;
+  return withScope(context.log, async (scope) => {
+    const quiesced = isQuiesced(labels);
+    if (!quiesced) {
+      const lock = await lockImage(folder.writable);
+      scope.defer('lock of the writable layer', () => lock.release());
+    }
+    await mkdir(folder.mountPoint, { recursive: true, mode: 0o700 });
+    scope.defer('mount point of the writable layer', () => removeTree(folder.mountPoint));
+    await mountReadOnly({
+      image: folder.writable,
+      target: folder.mountPoint,
+      type: 'ext4',
+      options: quiesced ? ['norecovery'] : [],
+      replayJournal: !quiesced,
+      ...(signal ? { signal } : {}),
+    });
+    scope.defer('mount of the writable layer', () => unmount(folder.mountPoint));
+    return convert(context, folder.mountedUpper, output, request);
+  });
+}
+
+/** The commit point. Name and parent are checked again: both may have changed while the content was converted. */
+async function recordCommit(context: Context, { located, layer }: Published, request: CommitRequest): Promise<void> {
+  const { record: active, folder, parent } = located;
+  const usage = await diskUsage(folder.layer(layer.file));
+  await context.store.exclusive('commit', async (tx) => {
+    await mustBeFree(tx, request.name, 'name');
+    if (parent !== '') await usableParent(tx, parent);
+    const now = new Date().toISOString();
+    const committed: SnapshotRecord = {
+      id: active.id,
+      key: request.name,
+      kind: 'committed',
+      parent,
+      labels: { ...request.labels },
+      createdAt: now,
+      updatedAt: now,
+      role: active.role,
+      layer,
+      usage,
+    };
+    await writeRecordFile(context, committed);
+    await tx.rename(active.key, committed);
+  });
+  if (context.setImmutable) await protect(context, folder.layer(layer.file));
+}
+
+/** A layer that Apply made stays for the next try; one made here must not be found by it. */
+async function withdraw(context: Context, { record: active, folder, source }: Located): Promise<void> {
+  try {
+    if (source.kind !== 'layer') await withdrawLayers(folder.path);
+    await writeRecordFile(context, active);
+  } catch (error) {
+    context.log.error({ err: error, key: active.key }, 'could not take back what a failed commit made');
+  }
+}
+
+async function protect(context: Context, layerPath: string): Promise<void> {
+  try {
+    const supported = await setImmutable(layerPath, true);
+    if (!supported) context.log.debug({ path: layerPath }, 'this filesystem has no immutable attribute');
+  } catch (error) {
+    context.log.warn({ err: error, path: layerPath }, 'could not make a committed layer immutable');
+  }
+}
+
+/** Erases what the layer now holds. The commit stands, so a failure is only logged; the next start tries again. */
+export async function reclaim(context: Pick<Context, 'log'>, folder: SnapshotFolder): Promise<void> {
+  for (const path of [folder.writable, folder.upper]) {
+    try {
+      await removeTree(path);
+    } catch (error) {
+      context.log.warn({ err: error, path }, 'could not erase what was committed into a layer');
+    }
+  }
+}

@@ -1,0 +1,122 @@
+import { readFile, rm } from 'node:fs/promises';
+import { basename } from 'node:path';
+
+import { mergeLayers, verifyMerged, type ErofsTools, type MergedImage } from '../erofs/index.js';
+import { describeError, SnapshotterError } from '../errors.js';
+import { publish, temporaryBeside, writeFileDurably } from '../host/index.js';
+import { Jobs, type Slots } from '../jobs.js';
+import { manifestLine } from '../layers/index.js';
+import type { Logger } from '../log.js';
+import { renderDescriptor, verifyDescriptor, type Disk } from '../vmdk/index.js';
+import type { OldestFirst } from '../vocabulary.js';
+import { exists } from './exists.js';
+import type { SnapshotFolder } from './paths.js';
+
+export interface MergedImagesOptions {
+  readonly tools: ErofsTools;
+  readonly slots: Slots;
+  readonly deadlineMs: number;
+  readonly log: Logger;
+}
+
+/** Either the chain's merged image is ready, or why there can be none. */
+export type MergeOutcome = { readonly merged: true } | { readonly merged: false; readonly cause: string };
+
+/**
+ * Makes and checks the merged image of a chain: `fsmeta.erofs`, `layers.manifest` and `merged.vmdk` in the folder of the
+ * committed snapshot in which the chain ends. One merge runs per chain, however many ask.
+ */
+export class MergedImages {
+  readonly #options: MergedImagesOptions;
+  readonly #jobs = new Jobs<MergeOutcome>();
+  /** Chains checked since this process started: a check reads every layer's superblock. */
+  readonly #checked = new Set<number>();
+
+  constructor(options: MergedImagesOptions) {
+    this.#options = options;
+  }
+
+  /**
+   * @param owner folder of the chain's newest snapshot
+   * @param layers paths of the chain's layers, two or more
+   * @throws SnapshotterError when the merge failed for a reason that may pass (disk full, deadline, damaged layer): such a
+   *   failure must not decide for ever how a snapshot is served
+   */
+  async ensure(owner: SnapshotFolder, layers: OldestFirst<string>): Promise<MergeOutcome> {
+    if (this.#checked.has(owner.id) && (await isReady(owner))) return { merged: true };
+    return this.#jobs.run(String(owner.id), () => this.#ensure(owner, layers));
+  }
+
+  forget(id: number): void {
+    this.#checked.delete(id);
+  }
+
+  drain(): Promise<void> {
+    return this.#jobs.drain();
+  }
+
+  async #ensure(owner: SnapshotFolder, layers: OldestFirst<string>): Promise<MergeOutcome> {
+    const { tools, slots, log } = this.#options;
+    if (!(await isReady(owner)) || !(await this.#fits(owner, layers))) {
+      if (!tools.canMerge) {
+        return { merged: false, cause: `mkfs.erofs ${tools.version} merges wrongly, version 1.9.3 or later is needed` };
+      }
+      try {
+        await slots.run(() => this.#merge(owner, layers));
+      } catch (error) {
+        if (!isImpossible(error)) throw error;
+        log.warn({ err: error, snapshot: owner.id }, 'the layers of this chain cannot be merged');
+        return { merged: false, cause: describeError(error) };
+      }
+    }
+    this.#checked.add(owner.id);
+    return { merged: true };
+  }
+
+  /** The same chain gives the same merged bytes, so making an unfit one again changes nothing for whoever uses it. */
+  async #fits(owner: SnapshotFolder, layers: OldestFirst<string>): Promise<boolean> {
+    try {
+      const image = await verifyMerged(owner.merged, layers);
+      verifyDescriptor(await readFile(owner.disk, 'utf8'), disksOf(owner, image, layers));
+      return (await readFile(owner.manifest, 'utf8')) === manifestOf(layers);
+    } catch (error) {
+      this.#options.log.warn(
+        { err: error, snapshot: owner.id },
+        'the merged image does not fit its chain: making it again',
+      );
+      return false;
+    }
+  }
+
+  async #merge(owner: SnapshotFolder, layers: OldestFirst<string>): Promise<void> {
+    const temporary = temporaryBeside(owner.merged);
+    try {
+      const image = await mergeLayers({ layers, output: temporary, deadlineMs: this.#options.deadlineMs });
+      await rm(owner.disk, { force: true });
+      await publish(temporary, owner.merged);
+      await writeFileDurably(owner.manifest, manifestOf(layers));
+      await writeFileDurably(owner.disk, renderDescriptor(disksOf(owner, image, layers)));
+    } finally {
+      await rm(temporary, { force: true });
+    }
+  }
+}
+
+/** The three files are ready when the one that is renamed last is there. */
+function isReady(owner: SnapshotFolder): Promise<boolean> {
+  return exists(owner.disk);
+}
+
+function disksOf(owner: SnapshotFolder, image: MergedImage, layers: OldestFirst<string>): readonly Disk[] {
+  const parts = layers.map((path, index) => ({ path, bytes: image.layers[index]?.bytes ?? 0 }));
+  return [{ path: owner.merged, bytes: image.superblock.bytes }, ...parts];
+}
+
+function manifestOf(layers: OldestFirst<string>): string {
+  return layers.map((path) => `${manifestLine(basename(path))}\n`).join('');
+}
+
+/** mkfs.erofs said no to these very layers, and would again: only that may lead to serving them one by one. */
+function isImpossible(error: unknown): boolean {
+  return error instanceof SnapshotterError && (error.code === 'internal' || error.code === 'failed-precondition');
+}

@@ -1,0 +1,128 @@
+import { join, relative, resolve, sep } from 'node:path';
+
+/** File names inside a snapshot's folder. VM runtimes rely on them; they do not change. */
+const names = {
+  marker: '.erofslayer',
+  record: 'snapshot.json',
+  upper: 'fs',
+  writable: 'rwlayer.img',
+  mountPoint: 'rw',
+  merged: 'fsmeta.erofs',
+  disk: 'merged.vmdk',
+  manifest: 'layers.manifest',
+} as const;
+
+/** Everything below one snapshot's folder. */
+export class SnapshotFolder {
+  readonly id: number;
+  readonly path: string;
+
+  constructor(id: number, path: string) {
+    this.id = id;
+    this.path = path;
+  }
+
+  /** Says that the folder is ours, whatever else is lost. */
+  get marker(): string {
+    return join(this.path, names.marker);
+  }
+
+  /** The metadata record again, from which LevelDB can be rebuilt. */
+  get record(): string {
+    return join(this.path, names.record);
+  }
+
+  /** Plain directory: source of extract binds and of empty views, upper of overlay mode. */
+  get upper(): string {
+    return join(this.path, names.upper);
+  }
+
+  /** ext4 image of block mode. */
+  get writable(): string {
+    return join(this.path, names.writable);
+  }
+
+  /** Where `writable` is mounted while the host reads it. */
+  get mountPoint(): string {
+    return join(this.path, names.mountPoint);
+  }
+
+  /** What the guest wrote, while `writable` is mounted. */
+  get mountedUpper(): string {
+    return join(this.path, names.mountPoint, 'upper');
+  }
+
+  /** Merged metadata of the chain that ends here. */
+  get merged(): string {
+    return join(this.path, names.merged);
+  }
+
+  get disk(): string {
+    return join(this.path, names.disk);
+  }
+
+  get manifest(): string {
+    return join(this.path, names.manifest);
+  }
+
+  layer(fileName: string): string {
+    return join(this.path, fileName);
+  }
+}
+
+/** The one builder of paths below the root. Ids are numbers of our own; nothing from the wire becomes a path. */
+export class RootPaths {
+  readonly root: string;
+
+  constructor(root: string) {
+    this.root = resolve(root);
+  }
+
+  get lock(): string {
+    return join(this.root, 'lock');
+  }
+
+  get metadata(): string {
+    return join(this.root, 'metadata.db');
+  }
+
+  /** Where a metadata.db that cannot be read is kept when it is rebuilt. */
+  corruptMetadata(time: Date): string {
+    return `${this.metadata}.corrupt-${time.toISOString().replaceAll(/[:.]/g, '')}`;
+  }
+
+  get trash(): string {
+    return join(this.root, 'trash');
+  }
+
+  get snapshots(): string {
+    return join(this.root, 'snapshots');
+  }
+
+  snapshot(id: number): SnapshotFolder {
+    return new SnapshotFolder(id, join(this.snapshots, String(id)));
+  }
+
+  trashed(id: number, attempt: number): string {
+    return join(this.trash, `${id}-${attempt}`);
+  }
+
+  /** True for the root itself and all below it, after `..` is resolved; symbolic links are not followed. */
+  contains(path: string): boolean {
+    const inside = relative(this.root, resolve(path));
+    return inside === '' || (inside !== '..' && !inside.startsWith(`..${sep}`));
+  }
+
+  /** The id of the snapshot whose `fs/` this path is, or undefined when it is anything else. */
+  idOfUpper(path: string): number | undefined {
+    const parts = relative(this.snapshots, resolve(path)).split(sep);
+    const [id, name] = parts;
+    if (parts.length !== 2 || name !== names.upper) return undefined;
+    return parseId(id);
+  }
+}
+
+/** The id that a folder name states, or undefined when it is not one of ours. */
+export function parseId(name: string | undefined): number | undefined {
+  return name !== undefined && /^[1-9][0-9]{0,14}$/.test(name) ? Number(name) : undefined;
+}

@@ -1,0 +1,82 @@
+import { readFile } from 'node:fs/promises';
+
+import { SnapshotterError } from '../errors.js';
+import { writeFileDurably } from '../host/index.js';
+import { serializeRecord, type SnapshotRecord, type Transaction } from '../metadata/index.js';
+import type { Context } from './context.js';
+
+/** Writes `snapshot.json`, from which the record can be rebuilt, beside the data it is about. */
+export async function writeRecordFile(context: Pick<Context, 'paths'>, record: SnapshotRecord): Promise<void> {
+  await writeFileDurably(context.paths.snapshot(record.id).record, serializeRecord(record));
+}
+
+/** Writes `snapshot.json` again when it does not say what the record says. */
+export async function refreshRecordFile(context: Pick<Context, 'paths'>, record: SnapshotRecord): Promise<void> {
+  const written = await readFile(context.paths.snapshot(record.id).record, 'utf8').catch(() => undefined);
+  if (written !== serializeRecord(record)) await writeRecordFile(context, record);
+}
+
+/** @throws SnapshotterError `not-found` */
+export async function existing(store: Pick<Transaction, 'get'>, key: string): Promise<SnapshotRecord> {
+  const record = await store.get(key);
+  if (record) return record;
+  throw new SnapshotterError('not-found', `snapshot ${JSON.stringify(key)} does not exist`, {
+    facts: { key },
+    next: 'list what exists with "ctr snapshots ls"',
+  });
+}
+
+/** @throws SnapshotterError `already-exists` */
+export async function mustBeFree(store: Pick<Transaction, 'get'>, key: string, what: string): Promise<void> {
+  const taken = await store.get(key);
+  if (!taken) return;
+  throw new SnapshotterError(
+    'already-exists',
+    `${what} ${JSON.stringify(key)} is taken by snapshot ${taken.id} (${taken.kind})`,
+    {
+      facts: { key, id: taken.id, kind: taken.kind },
+      next: 'choose another, or remove that snapshot first',
+    },
+  );
+}
+
+/**
+ * The parent a new snapshot may stand on.
+ *
+ * @throws SnapshotterError `not-found`, `invalid-argument` when it is not committed, `failed-precondition` when it is
+ *   quarantined
+ */
+export async function usableParent(store: Pick<Transaction, 'get'>, parent: string): Promise<SnapshotRecord> {
+  const record = await store.get(parent);
+  if (!record) {
+    throw new SnapshotterError('not-found', `parent snapshot ${JSON.stringify(parent)} does not exist`, {
+      facts: { parent },
+      next: 'pull the image again, or name a committed snapshot',
+    });
+  }
+  if (record.kind !== 'committed') {
+    throw new SnapshotterError(
+      'invalid-argument',
+      `parent snapshot ${JSON.stringify(parent)} is ${record.kind}, not committed`,
+      {
+        facts: { parent, kind: record.kind },
+        next: 'commit it first, or name a committed snapshot',
+      },
+    );
+  }
+  mustBeSound(record);
+  return record;
+}
+
+/** @throws SnapshotterError `failed-precondition` when the snapshot was quarantined at start */
+export function mustBeSound(record: SnapshotRecord): void {
+  if (record.quarantine === undefined) return;
+  throw new SnapshotterError(
+    'failed-precondition',
+    `snapshot ${JSON.stringify(record.key)} cannot be used: ${record.quarantine}`,
+    {
+      facts: { key: record.key, id: record.id },
+      next: 'remove it and what stands on it, then pull the image again',
+    },
+  );
+}

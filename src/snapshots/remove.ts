@@ -1,0 +1,39 @@
+import { rename } from 'node:fs/promises';
+
+import { SnapshotterError } from '../errors.js';
+import { asSnapshotterError } from '../host/index.js';
+import type { Context } from './context.js';
+import { existing } from './records.js';
+import { moveToTrash } from './trash.js';
+
+/**
+ * Moves the folder to the trash, then forgets the record. A crash in between leaves a record whose folder is in the trash, by
+ * which the next start knows that it was being removed.
+ *
+ * @throws SnapshotterError `not-found`; `failed-precondition` when other snapshots stand on it
+ */
+export async function removeSnapshot(context: Context, key: string): Promise<void> {
+  await context.keys.run(key, async () => {
+    const { id } = await existing(context.store, key);
+    let trashed: string | undefined;
+    try {
+      await context.store.exclusive('remove', async (tx) => {
+        refuseChildren(key, await tx.children(key));
+        trashed = await moveToTrash(context, id);
+        await tx.delete(key);
+      });
+    } catch (error) {
+      if (trashed !== undefined) await rename(trashed, context.paths.snapshot(id).path);
+      throw asSnapshotterError(error, `removing ${JSON.stringify(key)}`, context.paths.root);
+    }
+    context.merged.forget(id);
+  });
+}
+
+function refuseChildren(key: string, children: readonly string[]): void {
+  if (children.length === 0) return;
+  throw new SnapshotterError('failed-precondition', `snapshot ${JSON.stringify(key)} has ${children.length} children`, {
+    facts: { key, children: children.slice(0, 10) },
+    next: `remove them first, beginning with ${JSON.stringify(children[0])}`,
+  });
+}

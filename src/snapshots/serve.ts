@@ -1,0 +1,101 @@
+import type { Serve } from '../metadata/index.js';
+import { mapOldestFirst, type Mount, type OldestFirst } from '../vocabulary.js';
+import type { RootPaths } from './paths.js';
+
+/** What a new snapshot is asked for as. */
+export type Role = 'extract' | 'container' | 'view';
+
+/** A layer below a new snapshot: whose folder it lies in, and its file name there. */
+export interface LayerPlace {
+  readonly id: number;
+  readonly file: string;
+}
+
+export interface ServeFacts {
+  readonly role: Role;
+  readonly layers: OldestFirst<LayerPlace>;
+  /** The committed snapshot whose folder holds the chain's merged image, when there is one. */
+  readonly merged: number | undefined;
+}
+
+/**
+ * Chooses how a new snapshot is served, once and for its whole life: one arm a row of the table in docs/mounts.md.
+ */
+export function decide({ role, layers, merged }: ServeFacts): Serve {
+  if (role === 'extract') return { shape: 'extract' };
+  const writable = role === 'container';
+  const listed = { layers: layers.map(({ id }) => id), files: layers.map(({ file }) => file), writable };
+  if (layers.length === 0) return writable ? { shape: 'image', image: 'none', ...listed } : { shape: 'empty-view' };
+  if (layers.length === 1) return { shape: 'image', image: 'single', ...listed };
+  if (merged !== undefined) return { shape: 'image', image: 'merged', merged, ...listed };
+  return { shape: 'image', image: 'separate', ...listed };
+}
+
+/** Spells the mount answer of snapshot `id`. The writable mount is always the last. */
+export function render(serve: Serve, id: number, paths: RootPaths): readonly Mount[] {
+  const own = paths.snapshot(id);
+  switch (serve.shape) {
+    case 'extract':
+      return [mount('bind', own.upper, ['rbind', 'rw'])];
+    case 'empty-view':
+      return [mount('bind', own.upper, ['rbind', 'ro'])];
+    case 'image': {
+      const image = renderImage(serve, paths);
+      return serve.writable ? [...image, mount('ext4', own.writable, ['rw', 'loop'])] : image;
+    }
+  }
+}
+
+type ImageServe = Extract<Serve, { shape: 'image' }>;
+
+function renderImage(serve: ImageServe, paths: RootPaths): readonly Mount[] {
+  const layers = layerPaths(serve, paths);
+  switch (serve.image) {
+    case 'none':
+      return [];
+    case 'single':
+      return layers.map((layer) => mount('erofs', layer, ['ro', 'loop']));
+    case 'merged':
+      return [
+        mount('format/erofs', mergedFolder(serve, paths).merged, [
+          'ro',
+          'loop',
+          ...layers.map((layer) => `device=${layer}`),
+        ]),
+      ];
+    case 'separate':
+      // A guest stacks these as overlay lowers, which are named newest first.
+      return layers.toReversed().map((layer) => mount('erofs', layer, ['ro', 'loop']));
+  }
+}
+
+/** Every file that the answer of `serve` names or implies, so that a missing one is reported before a VM is started. */
+export function filesOf(serve: Serve, id: number, paths: RootPaths): readonly string[] {
+  const own = paths.snapshot(id);
+  if (serve.shape !== 'image') return [own.upper];
+  const merged = serve.image === 'merged' ? mergedFolder(serve, paths) : undefined;
+  return [
+    ...layerPaths(serve, paths),
+    ...(merged ? [merged.merged, merged.manifest, merged.disk] : []),
+    ...(serve.writable ? [own.writable] : []),
+  ];
+}
+
+function layerPaths(serve: ImageServe, paths: RootPaths): OldestFirst<string> {
+  const places = serve.layers.map((id, index) => paths.snapshot(id).layer(serve.files[index] ?? ''));
+  return places as unknown as OldestFirst<string>;
+}
+
+function mergedFolder(serve: ImageServe, paths: RootPaths) {
+  if (serve.merged === undefined) throw new Error('a merged answer without its merged snapshot');
+  return paths.snapshot(serve.merged);
+}
+
+function mount(type: string, source: string, options: readonly string[]): Mount {
+  return { type, source, target: '', options };
+}
+
+/** Paths of layer files, in the same order. */
+export function pathsOf(layers: OldestFirst<LayerPlace>, paths: RootPaths): OldestFirst<string> {
+  return mapOldestFirst(layers, ({ id, file }) => paths.snapshot(id).layer(file));
+}

@@ -1,0 +1,232 @@
+import { mkdir } from 'node:fs/promises';
+
+import type { ErofsTools } from '../erofs/index.js';
+import { WritableLayers, writableLayerLimits } from '../ext4/index.js';
+import { SnapshotterError } from '../errors.js';
+import { diskUsage, lockExclusively, type DiskUsage, type Lock } from '../host/index.js';
+import { Jobs, type Slots } from '../jobs.js';
+import type { ExtractTarget } from '../layers/index.js';
+import type { Logger } from '../log.js';
+import { checkLabels, compileFilters, type MetadataStore } from '../metadata/index.js';
+import type { Labels, Mount } from '../vocabulary.js';
+import { commitSnapshot, type CommitRequest } from './commit.js';
+import type { Context } from './context.js';
+import { createSnapshot, serveOf, type CreateRequest } from './create.js';
+import { exists } from './exists.js';
+import { findExtractTarget } from './extract-target.js';
+import { infoOf, type SnapshotInfo } from './info.js';
+import { KeyLocks } from './key-locks.js';
+import { MergedImages } from './merged-images.js';
+import { openMetadata } from './open-metadata.js';
+import { RootPaths } from './paths.js';
+import { existing, mustBeSound, writeRecordFile } from './records.js';
+import { recover, type RecoveryReport } from './recovery.js';
+import { removeSnapshot } from './remove.js';
+import { roleOfPrepare, updatedLabels } from './requests.js';
+import { filesOf, render } from './serve.js';
+import { eraseTrash } from './trash.js';
+
+export interface SnapshotterOptions {
+  readonly root: string;
+  /** Bytes of a container's writable layer when its labels name no size. */
+  readonly defaultSize: number;
+  readonly setImmutable: boolean;
+  readonly tools: ErofsTools;
+  /** Shared with the differ: conversions and merges at once. */
+  readonly slots: Slots;
+  readonly conversionTimeoutMs: number;
+  readonly log: Logger;
+}
+
+/**
+ * containerd's snapshotter contract on top of folders and records. Every method throws SnapshotterError with the codes of
+ * docs/mounts.md.
+ */
+export class Snapshotter {
+  /** Resolves when the recovery has ended; every call waits for it. */
+  readonly ready: Promise<void>;
+  readonly #options: SnapshotterOptions;
+  readonly #paths: RootPaths;
+  readonly #lock: Lock;
+  readonly #background = new Jobs<unknown>();
+  readonly #context: Promise<Context>;
+  #startRecovery!: (recovered: Promise<Context>) => void;
+  #recovering = false;
+
+  private constructor(options: SnapshotterOptions, paths: RootPaths, lock: Lock) {
+    this.#options = options;
+    this.#paths = paths;
+    this.#lock = lock;
+    this.#context = new Promise((resolve) => {
+      this.#startRecovery = resolve;
+    });
+    this.ready = this.#context.then(() => undefined);
+    // Who waits for it hears of a failed recovery; nobody having to must not end the process.
+    this.ready.catch(() => undefined);
+  }
+
+  /**
+   * Makes the root when it is missing (mode 0700) and takes its lock, for this process alone.
+   *
+   * @throws SnapshotterError `failed-precondition` when another process uses the root; `invalid-argument` for a default size
+   *   out of range
+   */
+  static async open(options: SnapshotterOptions): Promise<Snapshotter> {
+    const { minimum, maximum } = writableLayerLimits;
+    if (options.defaultSize < minimum || options.defaultSize > maximum) {
+      throw new SnapshotterError('invalid-argument', `default size ${options.defaultSize} is out of range`, {
+        next: `choose ${minimum} to ${maximum} bytes`,
+      });
+    }
+    const paths = new RootPaths(options.root);
+    for (const folder of [paths.root, paths.snapshots, paths.trash])
+      await mkdir(folder, { recursive: true, mode: 0o700 });
+    return new Snapshotter(options, paths, await lockExclusively(paths.lock));
+  }
+
+  /** Starts the recovery, once; a daemon listens first, so that containerd finds it. */
+  recover(): Promise<void> {
+    if (!this.#recovering) this.#startRecovery(this.#recover());
+    this.#recovering = true;
+    return this.ready;
+  }
+
+  async prepare(request: CreateRequest): Promise<readonly Mount[]> {
+    return createSnapshot(await this.#context, roleOfPrepare(request.key), request);
+  }
+
+  async view(request: CreateRequest): Promise<readonly Mount[]> {
+    return createSnapshot(await this.#context, 'view', request);
+  }
+
+  /** The answer that Prepare or View gave, again. */
+  async mounts(key: string): Promise<readonly Mount[]> {
+    const { store, paths } = await this.#context;
+    const record = await existing(store, key);
+    if (record.kind === 'committed') {
+      throw new SnapshotterError(
+        'failed-precondition',
+        `snapshot ${JSON.stringify(key)} is committed and has no mounts`,
+        {
+          facts: { key },
+          next: 'prepare or view a snapshot on top of it',
+        },
+      );
+    }
+    mustBeSound(record);
+    const serve = serveOf(record);
+    for (const file of filesOf(serve, record.id, paths)) {
+      if (await exists(file)) continue;
+      throw new SnapshotterError(
+        'failed-precondition',
+        `snapshot ${JSON.stringify(key)} cannot be served: ${file} is missing`,
+        {
+          facts: { key, path: file },
+          next: 'remove this snapshot and its image, then pull the image again',
+        },
+      );
+    }
+    return render(serve, record.id, paths);
+  }
+
+  async commit(request: CommitRequest): Promise<void> {
+    await commitSnapshot(await this.#context, request);
+  }
+
+  async remove(key: string): Promise<void> {
+    await removeSnapshot(await this.#context, key);
+  }
+
+  async stat(key: string): Promise<SnapshotInfo> {
+    const { store } = await this.#context;
+    return infoOf(await existing(store, key));
+  }
+
+  /** Changes labels, by the field mask `paths`; see {@link updatedLabels}. */
+  async update(
+    info: { readonly name: string; readonly labels: Labels },
+    paths: readonly string[],
+  ): Promise<SnapshotInfo> {
+    const context = await this.#context;
+    return context.store.exclusive('update', async (tx) => {
+      const record = await existing(tx, info.name);
+      const labels = updatedLabels(record.labels, info.labels, paths);
+      checkLabels(labels);
+      const after = { ...record, labels, updatedAt: new Date().toISOString() };
+      await writeRecordFile(context, after);
+      await tx.replace(after);
+      return infoOf(after);
+    });
+  }
+
+  /**
+   * Every snapshot that one of the filters selects, ordered by name, as of one moment.
+   *
+   * @throws SnapshotterError `invalid-argument` for a filter that cannot be parsed, before the first one is given
+   */
+  async *list(filters: readonly string[]): AsyncIterable<SnapshotInfo> {
+    const selects = compileFilters(filters);
+    const { store } = await this.#context;
+    for await (const record of store.all()) {
+      const info = infoOf(record);
+      if (selects(info)) yield info;
+    }
+  }
+
+  /** Blocks on disk in bytes, and inodes, of what is this snapshot's alone. */
+  async usage(key: string): Promise<DiskUsage> {
+    const { store, paths } = await this.#context;
+    const record = await existing(store, key);
+    return record.usage ?? diskUsage(paths.snapshot(record.id).path);
+  }
+
+  /** Erases what Remove put aside. */
+  async cleanup(): Promise<void> {
+    const context = await this.#context;
+    await this.#background.run('erase trash', () => eraseTrash(context));
+  }
+
+  async extractTarget(mounts: readonly Mount[]): Promise<ExtractTarget> {
+    return findExtractTarget(await this.#context, mounts);
+  }
+
+  /** Only closes: nothing that a guest may be using is touched. */
+  async close(): Promise<void> {
+    const context = this.#recovering ? await this.#context.catch(() => undefined) : undefined;
+    await this.#background.drain();
+    await context?.merged.drain();
+    await context?.store.close();
+    await this.#lock.release();
+  }
+
+  async #recover(): Promise<Context> {
+    const { log, tools, slots, conversionTimeoutMs: deadlineMs } = this.#options;
+    const started = performance.now();
+    const store = await openMetadata(this.#paths, log);
+    const report = await this.#reconcile(store);
+    log.info({ ...report, ms: Math.round(performance.now() - started) }, 'recovered');
+    const context: Context = {
+      ...this.#options,
+      paths: this.#paths,
+      store,
+      keys: new KeyLocks(),
+      merged: new MergedImages({ tools, slots, deadlineMs, log }),
+      writable: new WritableLayers(),
+    };
+    void this.#background
+      .run('erase trash', () => eraseTrash(context))
+      .catch((error: unknown) => {
+        log.error({ err: error }, 'could not erase the trash');
+      });
+    return context;
+  }
+
+  async #reconcile(store: MetadataStore): Promise<RecoveryReport> {
+    try {
+      return await recover({ paths: this.#paths, store, log: this.#options.log });
+    } catch (error) {
+      await store.close();
+      throw error;
+    }
+  }
+}

@@ -1,0 +1,62 @@
+import { readdir, rename } from 'node:fs/promises';
+import { join } from 'node:path';
+
+import { errnoOf } from '../errors.js';
+import { removeTree, syncFolder } from '../host/index.js';
+import type { Context } from './context.js';
+import { parseId } from './paths.js';
+
+type TrashContext = Pick<Context, 'paths' | 'log'>;
+
+/**
+ * Moves a snapshot's folder out of sight in one step; it works while its files are in use.
+ *
+ * @returns where the folder lies now, or undefined when there was none
+ */
+export async function moveToTrash({ paths }: TrashContext, id: number): Promise<string | undefined> {
+  for (let attempt = 0; ; attempt += 1) {
+    const target = paths.trashed(id, attempt);
+    try {
+      await rename(paths.snapshot(id).path, target);
+      await syncFolder(paths.snapshots);
+      return target;
+    } catch (error) {
+      if (errnoOf(error) === 'ENOENT') return undefined;
+      if (errnoOf(error) !== 'ENOTEMPTY' && errnoOf(error) !== 'EEXIST') throw error;
+    }
+  }
+}
+
+/** Gives up the folder of a snapshot that was never recorded. A failure is logged: it must not hide why it was given up. */
+export async function discardFolder(context: TrashContext, id: number): Promise<void> {
+  try {
+    const trashed = await moveToTrash(context, id);
+    if (trashed !== undefined) await removeTree(trashed);
+  } catch (error) {
+    context.log.error({ err: error, snapshot: id }, 'could not erase the folder of a snapshot that failed');
+  }
+}
+
+/**
+ * Erases what was removed. What cannot be erased now (still mounted, say) is logged and stays for the next time.
+ *
+ * @returns how many folders were erased
+ */
+export async function eraseTrash({ paths, log }: TrashContext): Promise<number> {
+  let erased = 0;
+  for (const name of await readdir(paths.trash)) {
+    try {
+      await removeTree(join(paths.trash, name));
+      erased += 1;
+    } catch (error) {
+      log.warn({ err: error, folder: name }, 'could not erase a removed snapshot yet');
+    }
+  }
+  return erased;
+}
+
+/** The ids whose folders lie in the trash. */
+export async function trashedIds({ paths }: Pick<Context, 'paths'>): Promise<ReadonlySet<number>> {
+  const names = await readdir(paths.trash);
+  return new Set(names.map((name) => parseId(name.split('-')[0])).filter((id) => id !== undefined));
+}
