@@ -1,4 +1,4 @@
-import { mkdir, rm, writeFile } from 'node:fs/promises';
+import { mkdir, writeFile } from 'node:fs/promises';
 
 import { chainRootAttributes } from '../erofs/index.js';
 import { writableLayerLimits } from '../ext4/index.js';
