@@ -38,7 +38,12 @@ export async function mergeLayers(o: MergeOptions): Promise<MergedImage> {
   });
 }
 
-/** The root of a chain: that of its newest layer that describes one. A layer whose tar has no entry for it changes nothing. */
+/**
+ * The root directory of a chain: that of its newest layer that describes one, since a layer whose tar has no entry for it
+ * changes nothing; else 0755 root:root at time 0.
+ *
+ * @throws SnapshotterError as `readSuperblock` does.
+ */
 export async function chainRootAttributes(layers: OldestFirst<string>): Promise<RootAttributes> {
   const roots = await Promise.all(layers.map((layer) => readRootAttributes(layer)));
   return roots.findLast((root) => !isUnsaidRoot(root)) ?? unsaidRoot;

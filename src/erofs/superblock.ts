@@ -1,7 +1,7 @@
 import { open, type FileHandle } from 'node:fs/promises';
 import { errnoOf, SnapshotterError } from '../errors.js';
 import { asSnapshotterError } from '../host/index.js';
-import { crc32c } from './crc32c.js';
+import { crc32c } from '../crc32c.js';
 import { formatUuid } from './uuid.js';
 
 /** Where the superblock begins, in bytes; it is 128 bytes long. Offsets are those of `struct erofs_super_block` (Linux 6.18). */

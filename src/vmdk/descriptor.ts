@@ -44,6 +44,7 @@ export function renderDescriptor(disks: readonly Disk[]): string {
     'parentCID=ffffffff',
     'createType="twoGbMaxExtentFlat"',
     '',
+    // No blank line may follow: QEMU would read the first extent twice.
     '# Extent description',
     ...lines,
     '',
@@ -110,6 +111,8 @@ export function parseDescriptor(text: string): Extent[] {
     throw unfit('it does not begin as a descriptor of flat extents does');
   }
   if (!text.endsWith('\nddb.adapterType = "ide"\n')) throw unfit('its end is missing');
+  // QEMU skips blank space before an extent line, so it would read the one after a blank line twice.
+  if (/\n\s+RW /.test(text)) throw unfit('there is blank space before an extent line');
   const lines = text.split('\n').filter((line) => /^(RW|RDONLY|NOACCESS)\b/.test(line));
   return lines.map((line) => {
     const [, sectors, path, offset] = extentPattern.exec(line) ?? [];

@@ -7,7 +7,10 @@ const table = Uint32Array.from({ length: 256 }, (_, index) => {
   return value;
 });
 
-/** CRC-32C seeded with all ones and *not* inverted at the end: the way the kernel's `crc32c(~0, …)` and EROFS use it. */
+/**
+ * CRC-32C seeded with all ones and *not* inverted at the end: the way the kernel's `crc32c(~0, …)`, and with it the superblocks
+ * of EROFS and ext4, use it.
+ */
 export function crc32c(data: Uint8Array): number {
   let crc = 0xffffffff;
   for (const byte of data) crc = (table[(crc ^ byte) & 0xff] ?? 0) ^ (crc >>> 8);

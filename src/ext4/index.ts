@@ -1,0 +1,1 @@
+export { writableLayerLimits, WritableLayers, type CreateOptions } from './writable-layers.js';
