@@ -109,6 +109,9 @@ async function isNew(folder: string): Promise<boolean> {
   }
 }
 
+// A missing file, a file too short to be mapped (EINVAL), a sector that cannot be read (EIO).
+const damage = /No such file|does not exist|Invalid argument|Input\/output error/i;
+
 /** What a LevelDB error means here. A SnapshotterError passes through. */
 export function fromLevel(error: unknown, folder: string): SnapshotterError {
   if (error instanceof SnapshotterError) return error;
@@ -128,7 +131,7 @@ export function fromLevel(error: unknown, folder: string): SnapshotterError {
       next: 'free disk space',
     });
   }
-  if (code === 'LEVEL_CORRUPTION' || code === 'LEVEL_DECODE_ERROR' || /No such file|does not exist/i.test(text)) {
+  if (code === 'LEVEL_CORRUPTION' || code === 'LEVEL_DECODE_ERROR' || damage.test(text)) {
     return new SnapshotterError('data-loss', `${folder} is damaged: ${text}`, {
       ...details,
       next: 'restart the daemon: it moves the database aside and rebuilds it from the snapshot.json files',

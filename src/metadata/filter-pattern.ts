@@ -6,7 +6,7 @@
  * {@link longestPattern} characters over keys and labels of at most 4096 bytes, a careless pattern stays fast; one made
  * to be slow can still occupy the daemon. Only those who can open its socket (mode 0600) can send one.
  */
-export const longestPattern = 1024;
+const longestPattern = 1024;
 
 const leadingFlags = /^\(\?([ims]+)\)/;
 // An escape, the head of a group, or any one character.

@@ -2,10 +2,10 @@ import { SnapshotterError } from '../errors.js';
 import type { Labels } from '../vocabulary.js';
 
 /** The longest key or name, in bytes of UTF-8. */
-export const longestKeyBytes = 4096;
+const longestKeyBytes = 4096;
 
 /** The longest label, key and value together, in bytes of UTF-8: containerd's own limit. */
-export const longestLabelBytes = 4096;
+const longestLabelBytes = 4096;
 
 const nul = '\0';
 const unpairedSurrogate = /\p{Cs}/u;

@@ -3,7 +3,7 @@ import { SnapshotterError } from '../errors.js';
 import { isDigest, type Digest } from '../vocabulary.js';
 
 /** The version of the stored JSON, of the LevelDB value and of snapshot.json alike. See UPGRADING.md. */
-export const recordVersion = 1;
+const recordVersion = 1;
 
 const fileName = z
   .string()

@@ -207,6 +207,6 @@ function misuse(what: string): SnapshotterError {
 }
 
 /** The order of LevelDB's keys. */
-export function byBytes(left: string, right: string): number {
+function byBytes(left: string, right: string): number {
   return Buffer.compare(Buffer.from(left), Buffer.from(right));
 }

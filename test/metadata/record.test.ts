@@ -1,0 +1,78 @@
+import { readdirSync, readFileSync } from 'node:fs';
+import { describe, expect, test } from 'vitest';
+import { parseRecord, serializeRecord, type SnapshotRecord } from '../../src/metadata/index.js';
+import { recordOf } from './support.js';
+
+const digest = `sha256:${'ab'.repeat(32)}` as const;
+
+const full: SnapshotRecord = recordOf({
+  id: 12,
+  key: 'default/12/name',
+  kind: 'committed',
+  parent: 'default/11/parent',
+  labels: { 'containerd.io/snapshot.ref': digest },
+  role: 'extract',
+  serve: { shape: 'extract' },
+  layer: { file: `sha256-${'ab'.repeat(32)}.erofs`, digest, uuid: '0f8fad5b-d9cb-469f-a165-70867728950e', blocks: 9 },
+  usage: { bytes: 36864, inodes: 3 },
+  quarantine: 'its layer is damaged',
+});
+
+test('what is written is read back the same, as text and parsed', () => {
+  for (const record of [full, recordOf({ id: 1, key: 'a' })]) {
+    const text = serializeRecord(record);
+    expect(JSON.parse(text)).toMatchObject({ version: 1 });
+    expect(parseRecord(text, 'here')).toEqual(record);
+    expect(parseRecord(JSON.parse(text), 'here')).toEqual(record);
+  }
+});
+
+test('version 1 as it was first written is still read', () => {
+  const text = readFileSync(new URL('fixtures/snapshot-v1.json', import.meta.url), 'utf8');
+  expect(parseRecord(text, 'snapshot-v1.json')).toEqual(full);
+});
+
+describe('a broken record is data-loss that names place and field', () => {
+  const change = (fields: object): string => JSON.stringify({ version: 1, ...full, ...fields });
+  const image = { shape: 'image', image: 'merged', merged: 2, layers: [1, 2], files: ['a', 'b'], writable: true };
+  test.each<[string, string, string]>([
+    ['nothing', '', 'it is not JSON'],
+    ['half of it', serializeRecord(full).slice(0, 40), 'it is not JSON'],
+    ['a list', '[]', 'it is not an object'],
+    ['no version', JSON.stringify(full), '"version"'],
+    ['version 0', change({ version: 0 }), '"version"'],
+    ['id 0', change({ id: 0 }), '"id"'],
+    ['id 1.5', change({ id: 1.5 }), '"id"'],
+    ['an empty key', change({ key: '' }), '"key"'],
+    ['kind x', change({ kind: 'x' }), '"kind"'],
+    ['role x', change({ role: 'x' }), '"role"'],
+    ['no parent', change({ parent: undefined }), '"parent"'],
+    ['a label that is a number', change({ labels: { a: 1 } }), '"labels.a"'],
+    ['a time that is none', change({ createdAt: 'yesterday' }), '"createdAt"'],
+    ['a layer file that is a path', change({ layer: { ...full.layer, file: '../x' } }), '"layer.file"'],
+    ['a layer file ..', change({ layer: { ...full.layer, file: '..' } }), '"layer.file"'],
+    ['a short digest', change({ layer: { ...full.layer, digest: 'sha256:ab' } }), '"layer.digest"'],
+    ['fewer files than layers', change({ serve: { ...image, files: ['a'] } }), '"serve"'],
+    ['merged without its snapshot', change({ serve: { ...image, merged: undefined } }), '"serve"'],
+    ['merged of one layer', change({ serve: { ...image, layers: [1], files: ['a'] } }), '"serve"'],
+    ['a file that is a path', change({ serve: { ...image, files: ['a', '/etc/passwd'] } }), '"serve.files.1"'],
+    ['negative usage', change({ usage: { bytes: -1, inodes: 0 } }), '"usage.bytes"'],
+    ['an unknown field', change({ colour: 'red' }), 'colour'],
+  ])('%s', (_what, text, field) => {
+    expect(() => parseRecord(text, '/root/snapshots/12/snapshot.json')).toThrow(
+      expect.objectContaining({ code: 'data-loss', message: expect.stringContaining(field) as string }),
+    );
+    expect(() => parseRecord(text, '/root/snapshots/12/snapshot.json')).toThrow('/root/snapshots/12/snapshot.json');
+  });
+});
+
+test('a newer version is refused, saying which release to run, and is not data-loss', () => {
+  expect(() => parseRecord({ version: 2, id: 1, new: 'field' }, 'here')).toThrow(
+    expect.objectContaining({ code: 'failed-precondition', next: expect.stringContaining('UPGRADING.md') as string }),
+  );
+});
+
+test('every stored version that was ever released has a fixture', () => {
+  const names = readdirSync(new URL('fixtures', import.meta.url)).filter((name) => name.startsWith('snapshot-v'));
+  expect(names).toEqual(['snapshot-v1.json']);
+});
