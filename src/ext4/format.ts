@@ -46,7 +46,9 @@ async function stage(staging: string, root: RootAttributes): Promise<void> {
   await chmod(work, 0o755);
   await chown(upper, root.uid, root.gid);
   await chmod(upper, root.mode);
-  await utimes(upper, Number(clamp(root.mtime)), Number(clamp(root.mtime)));
+  // As a Date: Node takes a negative number for the present.
+  const mtime = new Date(Number(clamp(root.mtime)) * 1000);
+  await utimes(upper, mtime, mtime);
   await writeFile(join(staging, 'mke2fs.conf'), mke2fsConfig);
 }
 

@@ -47,9 +47,9 @@ export class WritableLayers {
       await giveOwnUuid(temporary);
       await publish(temporary, path);
     } catch (error) {
-      const failure = asSnapshotterError(error, `making the writable layer ${path}`, path);
+      // First, so that the free bytes that a message counts are those that the next try will find.
       await rm(temporary, { force: true });
-      throw failure;
+      throw asSnapshotterError(error, `making the writable layer ${path}`, path);
     }
   }
 
