@@ -162,7 +162,7 @@ export class MetadataStore {
   async #transact<T>(work: (tx: Transaction) => Promise<T>): Promise<T> {
     return this.#connection.use(async (database) => {
       // Ids are handed out from memory: one that a failed transaction took is never given to another.
-      const tx = new Transaction(database, this.#connection.counters, () => this.#nextId++);
+      const tx = new Transaction(database, this.#connection.counters, this);
       try {
         const result = await this.#current.run(tx, () => work(tx));
         tx.finish();

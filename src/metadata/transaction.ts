@@ -12,6 +12,13 @@ import {
 import { abridged, checkKey, checkLabels } from './keys.js';
 import { parseRecord, serializeRecord, type SnapshotRecord } from './record.js';
 
+/** Where numbers for snapshots come from. */
+export interface Ids {
+  reserveId(): number;
+  /** Gives out no number up to this one. */
+  skipIds(highest: number): void;
+}
+
 /**
  * One exclusive piece of work on the store. Reads see the writes made so far; nothing reaches the disk before
  * {@link operations} is committed as one batch. Only `MetadataStore.exclusive` makes one.
@@ -19,7 +26,7 @@ import { parseRecord, serializeRecord, type SnapshotRecord } from './record.js';
 export class Transaction {
   readonly #database: Database;
   readonly #counters: Counters;
-  readonly #issueId: () => number;
+  readonly #ids: Ids;
   /** The records written here; undefined for deleted ones. */
   readonly #written = new Map<string, SnapshotRecord | undefined>();
   /** Changes of the index: `children` key → now there, or now gone. */
@@ -28,10 +35,10 @@ export class Transaction {
   #added = 0;
   #open = true;
 
-  constructor(database: Database, counters: Counters, issueId: () => number) {
+  constructor(database: Database, counters: Counters, ids: Ids) {
     this.#database = database;
     this.#counters = counters;
-    this.#issueId = issueId;
+    this.#ids = ids;
   }
 
   get isOpen(): boolean {
@@ -72,6 +79,7 @@ export class Transaction {
     if (await this.#idTaken(record.id)) throw misuse(`id ${record.id} is taken`);
     await this.#checkParent(record);
     checkLabels(record.labels);
+    this.#ids.skipIds(record.id);
     this.#put(undefined, record);
   }
 
@@ -107,7 +115,7 @@ export class Transaction {
   /** A number that no snapshot had before: ids only grow, across removals and restarts. */
   nextId(): number {
     this.#checkOpen();
-    return this.#issueId();
+    return this.#ids.reserveId();
   }
 
   /** Ends the transaction. Work that outlives its `exclusive` call is refused instead of lost. */

@@ -250,4 +250,17 @@ describe('ids', () => {
     }
     expect(given).toEqual([1, 2, 3, 4, 5, 6, 7, 8, 9]);
   });
+
+  test('go on after those reserved, skipped or adopted, also after a restart', async () => {
+    const folder = await freshFolder();
+    const store = await MetadataStore.open(folder, log);
+    expect([store.reserveId(), store.reserveId()]).toEqual([1, 2]);
+    expect((await insert(store, { key: 'a' })).id).toBe(3);
+    store.skipIds(10);
+    store.skipIds(4);
+    expect((await insert(store, { key: 'b' })).id).toBe(11);
+    await store.exclusive('adopt', (tx) => tx.insert(recordOf({ id: 40, key: 'adopted' })));
+    await store.close();
+    expect((await insert(await openStore(folder), { key: 'c' })).id).toBe(41);
+  });
 });
