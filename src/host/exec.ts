@@ -28,6 +28,8 @@ export interface RunResult {
 
 /** Milliseconds between SIGTERM and SIGKILL. */
 export const killGraceMs = 2_000;
+/** Milliseconds after SIGKILL until nobody waits any more for who still holds the tool's pipes. */
+const abandonMs = 1_000;
 
 /**
  * Runs one tool to its end: the one door to processes. No shell; a deadline always; its whole process group is killed on the
@@ -45,16 +47,18 @@ export async function run(tool: string, args: readonly string[], o: RunOptions):
   const stderr = new Tail(child.stderr);
 
   let ending: SnapshotterError | undefined;
-  let grace: NodeJS.Timeout | undefined;
+  let waiting: NodeJS.Timeout | undefined;
   const end = (cause: SnapshotterError) => {
     if (ending) return;
     ending = cause;
     group.kill('SIGTERM');
-    grace = setTimeout(() => {
+    waiting = setTimeout(() => {
       group.kill('SIGKILL');
-      // A descendant that left the group may hold the pipes for ever: stop listening, so that the wait below ends.
-      child.stdout?.destroy();
-      child.stderr.destroy();
+      // The pipes close when the last of the group is gone; but a descendant that left the group may hold them for ever.
+      waiting = setTimeout(() => {
+        child.stdout?.destroy();
+        child.stderr.destroy();
+      }, abandonMs);
     }, killGraceMs);
   };
   const deadline = setTimeout(() => end(overdue(tool, o)), o.deadlineMs);
@@ -72,7 +76,7 @@ export async function run(tool: string, args: readonly string[], o: RunOptions):
   } finally {
     group.forget();
     clearTimeout(deadline);
-    clearTimeout(grace);
+    clearTimeout(waiting);
     o.signal?.removeEventListener('abort', aborted);
   }
 }

@@ -1,3 +1,4 @@
+import { closeSync } from 'node:fs';
 import koffi from 'koffi';
 
 /*
@@ -29,6 +30,14 @@ const removeCall = libc.func('int lremovexattr(const void *path, const void *nam
   path: Buffer,
   name: Buffer,
 ) => number;
+const socketCall = libc.func('int socket(int domain, int type, int protocol)') as (
+  domain: number,
+  type: number,
+  protocol: number,
+) => number;
+const sendCall = libc.func(
+  'int64_t sendto(int fd, const void *data, size_t size, int flags, const void *address, uint32_t length)',
+) as (fd: number, data: Buffer, size: number, flags: number, address: Buffer, length: number) => number | bigint;
 
 type Variadic = (fd: number, request: number, type: string, argument: Buffer) => number;
 type ReadCall = (path: Buffer, name: Buffer, value: Buffer, size: number) => number | bigint;
@@ -132,4 +141,25 @@ export function lsetxattr(path: string | Buffer, name: string, value: Uint8Array
 
 export function lremovexattr(path: string | Buffer, name: string): void {
   check(removeCall(terminated(path), terminated(name)), 'lremovexattr', path);
+}
+
+const AF_UNIX = 1;
+const SOCK_DGRAM = 2;
+const SOCK_CLOEXEC = 0o2000000;
+const MSG_NOSIGNAL = 0x4000;
+
+/** Sends one datagram to a unix socket; a name that begins with a zero byte is an abstract one. */
+export function sendDatagram(name: string, text: string): void {
+  // struct sockaddr_un: family uint16, then the name; a path ends with a zero byte, an abstract name with the length given.
+  const address = Buffer.concat([
+    Buffer.from([AF_UNIX, 0]),
+    name.startsWith('\0') ? Buffer.from(name) : terminated(name),
+  ]);
+  const data = Buffer.from(text);
+  const fd = check(socketCall(AF_UNIX, SOCK_DGRAM | SOCK_CLOEXEC, 0), 'socket');
+  try {
+    check(sendCall(fd, data, data.length, MSG_NOSIGNAL, address, address.length), 'sendto', name);
+  } finally {
+    closeSync(fd);
+  }
 }

@@ -5,6 +5,7 @@ import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { describe, expect, onTestFinished, test } from 'vitest';
 import { lockExclusively, lockImage, run } from '../../src/host/index.js';
+import { requires } from '../harness/requires.js';
 import { temporaryFolder } from './temporary.js';
 
 const deadlineMs = 30_000;
@@ -61,7 +62,7 @@ describe('the lock of a root', () => {
   });
 });
 
-describe('the lock of an image', () => {
+requires('qemu')('the lock of an image', () => {
   async function image(): Promise<string> {
     const path = join(await temporaryFolder(), 'rwlayer.img');
     await writeFile(path, '');

@@ -1,7 +1,8 @@
 import { mkdir, readdir, readFile, truncate, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
-import { describe, expect, onTestFinished, test } from 'vitest';
+import { expect, onTestFinished, test } from 'vitest';
 import { diskUsage, listMounts, mountReadOnly, removeTree, run, unmount } from '../../src/host/index.js';
+import { requires } from '../harness/requires.js';
 import { temporaryFolder } from './temporary.js';
 
 const deadlineMs = 30_000;
@@ -26,7 +27,15 @@ async function loopDevices(of: string): Promise<string> {
   return stdout.trim();
 }
 
-describe('mounting an image', () => {
+requires(
+  'root',
+  'loop',
+  'ext4',
+  'erofs',
+  'overlay',
+  'mkfs.ext4',
+  'mkfs.erofs',
+)('mounting an image', () => {
   test('shows its files, read-only and harmless, and gives its loop device back', async () => {
     const { image, target } = await ext4Image();
     await mountReadOnly({ image, target, type: 'ext4', options: ['noload'] });
@@ -98,7 +107,12 @@ describe('mounting an image', () => {
   });
 });
 
-describe('unmounting', () => {
+requires(
+  'root',
+  'loop',
+  'ext4',
+  'mkfs.ext4',
+)('unmounting', () => {
   test('of what is in use says so at once and leaves it mounted', async () => {
     const { image, target } = await ext4Image();
     await mountReadOnly({ image, target, type: 'ext4' });
@@ -118,7 +132,12 @@ describe('unmounting', () => {
   });
 });
 
-describe('a mount below a tree', () => {
+requires(
+  'root',
+  'loop',
+  'ext4',
+  'mkfs.ext4',
+)('a mount below a tree', () => {
   test('is neither counted nor removed with it', async () => {
     const { folder, image, target } = await ext4Image();
     const before = await diskUsage(folder);

@@ -1,6 +1,6 @@
 import { open, readdir, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
-import { describe, expect, onTestFinished, test } from 'vitest';
+import { expect, onTestFinished, test } from 'vitest';
 import { SnapshotterError } from '../../src/errors.js';
 import {
   asSnapshotterError,
@@ -10,6 +10,7 @@ import {
   unmount,
   writeFileDurably,
 } from '../../src/host/index.js';
+import { requires } from '../harness/requires.js';
 import { temporaryFolder } from './temporary.js';
 
 const deadlineMs = 30_000;
@@ -21,7 +22,7 @@ async function tinyFilesystem(): Promise<string> {
   return folder;
 }
 
-describe('a full disk', () => {
+requires('root')('a full disk', () => {
   test('fails a durable write with path and free bytes, and leaves nothing', async () => {
     const folder = await tinyFilesystem();
     const path = join(folder, 'record');

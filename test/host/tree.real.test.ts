@@ -1,12 +1,13 @@
 import { mkdir, readdir, symlink, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
-import { describe, expect, test } from 'vitest';
+import { expect, test } from 'vitest';
 import { removeTree, run, setImmutable } from '../../src/host/index.js';
+import { requires } from '../harness/requires.js';
 import { temporaryFolder } from './temporary.js';
 
 const deadlineMs = 30_000;
 
-describe('removing a tree', () => {
+requires('root')('removing a tree', () => {
   test('erases immutable files and folders, and does not follow links', async () => {
     const folder = await temporaryFolder();
     const tree = join(folder, 'tree');
@@ -35,7 +36,7 @@ describe('removing a tree', () => {
   });
 });
 
-describe('the immutable attribute', () => {
+requires('root')('the immutable attribute', () => {
   test('can be set and cleared twice', async () => {
     const file = join(await temporaryFolder(), 'file');
     await writeFile(file, '');

@@ -141,7 +141,7 @@ describe('a tool that is stopped', () => {
     expect(error.code).toBe('deadline-exceeded');
     const pid = Number(await readFile(file, 'utf8'));
     expect(pid).toBeGreaterThan(1);
-    expect(await runs(pid)).toBe(false);
+    await expect.poll(() => runs(pid), { timeout: 200 }).toBe(false);
   });
 
   test('does not wait for a descendant that left the group and holds the pipes', async () => {
@@ -149,7 +149,7 @@ describe('a tool that is stopped', () => {
     const started = performance.now();
     const script = 'setsid sleep 20 & echo $! > "$1"; sleep 20';
     await failureOf(run('sh', ['-c', script, 'sh', file], { deadlineMs: 200 }));
-    expect(performance.now() - started).toBeLessThan(killGraceMs + 2_000);
+    expect(performance.now() - started).toBeLessThan(killGraceMs + 5_000);
     process.kill(Number(await readFile(file, 'utf8')), 'SIGKILL');
   });
 

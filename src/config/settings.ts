@@ -1,0 +1,116 @@
+import { availableParallelism } from 'node:os';
+import type { z } from 'zod';
+import { countOf, group, layerSize, logLevel, namespace, rootPath, socketPath, yesOrNo } from './values.js';
+
+/** One thing that can be configured: where it is given, what it may be, and what it is when it is not given. */
+export interface Setting {
+  /** The name in a TOML file; the flag is the same with `--` and hyphens. */
+  readonly toml: string;
+  /** How `--help` shows the flag's value; a setting without it has no flag. */
+  readonly argument?: string;
+  readonly environment?: string;
+  /** What a user reads as the default. */
+  readonly default: string;
+  /** What is parsed when nobody gives the setting; undefined where being absent means something. */
+  readonly fallback: () => string | number | boolean | undefined;
+  readonly meaning: string;
+  readonly schema: z.ZodType;
+}
+
+/** In the order that `--help` and the documentation show. */
+export const settings = {
+  root: {
+    toml: 'root',
+    argument: '<folder>',
+    environment: 'EROFS_SNAPSHOTTER_ROOT',
+    default: '/var/lib/spin-stack/erofs-snapshotter',
+    fallback: () => '/var/lib/spin-stack/erofs-snapshotter',
+    meaning: 'folder that holds all snapshots and their records',
+    schema: rootPath,
+  },
+  address: {
+    toml: 'address',
+    argument: '<socket>',
+    environment: 'EROFS_SNAPSHOTTER_ADDRESS',
+    default: '/run/spin-stack/erofs-snapshotter.sock',
+    fallback: () => '/run/spin-stack/erofs-snapshotter.sock',
+    meaning: 'unix socket to listen on',
+    schema: socketPath,
+  },
+  containerdAddress: {
+    toml: 'containerd_address',
+    argument: '<socket>',
+    environment: 'CONTAINERD_ADDRESS',
+    default: '/run/containerd/containerd.sock',
+    fallback: () => '/run/containerd/containerd.sock',
+    meaning: "containerd's unix socket, for reading layers",
+    schema: socketPath,
+  },
+  containerdNamespace: {
+    toml: 'containerd_namespace',
+    argument: '<name>',
+    environment: 'CONTAINERD_NAMESPACE',
+    default: 'default',
+    fallback: () => 'default',
+    meaning: 'namespace of calls that come without one',
+    schema: namespace,
+  },
+  defaultSize: {
+    toml: 'default_size',
+    argument: '<size>',
+    environment: 'EROFS_SNAPSHOTTER_DEFAULT_SIZE',
+    default: '64M',
+    fallback: () => '64M',
+    meaning: "size of a container's writable layer, unless its labels say otherwise",
+    schema: layerSize,
+  },
+  setImmutable: {
+    toml: 'set_immutable',
+    argument: '[boolean]',
+    environment: 'EROFS_SNAPSHOTTER_SET_IMMUTABLE',
+    default: 'false',
+    fallback: () => false,
+    meaning: 'give committed layers the immutable attribute, so that not even root deletes them by accident',
+    schema: yesOrNo,
+  },
+  logLevel: {
+    toml: 'log_level',
+    argument: '<level>',
+    environment: 'LOG_LEVEL',
+    default: 'info',
+    fallback: () => 'info',
+    meaning: 'least severe messages to log: trace, debug, info, warn, error or fatal',
+    schema: logLevel,
+  },
+  socketGid: {
+    toml: 'socket_group',
+    default: 'none: root alone may connect',
+    fallback: () => undefined,
+    meaning: 'group, by name or number, whose members may connect to the socket',
+    schema: group,
+  },
+  maxConversions: {
+    toml: 'max_conversions',
+    default: 'the number of CPUs',
+    fallback: () => availableParallelism(),
+    meaning: 'layers converted or merged at once',
+    schema: countOf('conversions', 1024),
+  },
+  conversionTimeoutSeconds: {
+    toml: 'conversion_timeout_seconds',
+    default: '1800',
+    fallback: () => 1800,
+    meaning: 'seconds that converting one layer, or merging one chain, may take',
+    schema: countOf('seconds', 7 * 24 * 3600),
+  },
+} as const satisfies Record<string, Setting>;
+
+export type SettingName = keyof typeof settings;
+
+/** Read when it exists and no other file is named. */
+export const defaultConfigFile = '/etc/erofs-snapshotter/config.toml';
+
+/** `--root`, or undefined for what is not common enough for a flag. */
+export function flagOf(setting: Setting): string | undefined {
+  return setting.argument === undefined ? undefined : `--${setting.toml.replaceAll('_', '-')}`;
+}
