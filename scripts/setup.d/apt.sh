@@ -74,17 +74,29 @@ unpack() {
 
 qemu_program() { echo "qemu-system-$(uname -m)"; }
 
-# What the system itself provides: QEMU, e2fsprogs and the decompressors, installed only when missing.
-system_packages() {
-  local missing=() packages=() entry program package
-  for entry in "$(qemu_program):$([ "$(uname -m)" = x86_64 ] && echo qemu-system-x86 || echo qemu-system-arm)" \
-    mkfs.ext4:e2fsprogs zstd:zstd xz:xz-utils; do
-    program=${entry%%:*} package=${entry#*:}
-    PATH=$PATH:/usr/sbin:/sbin command -v "$program" >/dev/null || { missing+=("$program") packages+=("$package"); }
+# What the system itself provides, as <program>:<Debian package>.
+system_programs() {
+  echo "$(qemu_program):$([ "$(uname -m)" = x86_64 ] && echo qemu-system-x86 || echo qemu-system-arm)"
+  printf '%s\n' mkfs.ext4:e2fsprogs zstd:zstd xz:xz-utils
+}
+
+missing_system_programs() {
+  local entry
+  for entry in $(system_programs); do
+    PATH=$PATH:/usr/sbin:/sbin command -v "${entry%%:*}" >/dev/null || echo "${entry%%:*}"
   done
-  [ ${#missing[@]} -gt 0 ] || return 0
-  is_debian || fail "missing: ${missing[*]}" "install them with the package manager of this distribution (QEMU 7.2 or later)"
-  [ "$(id -u)" = 0 ] || fail "missing: ${missing[*]}, and installing them needs root" "run as root: apt-get install --no-install-recommends ${packages[*]}"
+}
+
+# Installs QEMU, e2fsprogs and the decompressors with the system's apt, only when missing.
+system_packages() {
+  local missing packages=() entry
+  missing=$(missing_system_programs)
+  [ -n "$missing" ] || return 0
+  for entry in $(system_programs); do
+    ! grep -qxF "${entry%%:*}" <<<"$missing" || packages+=("${entry#*:}")
+  done
+  [ "$(id -u)" = 0 ] ||
+    fail "missing: ${missing//$'\n'/, }; installing that needs root" "run as root: apt-get install --no-install-recommends ${packages[*]}"
   say "installing ${packages[*]} (a few minutes)"
   local install=(env DEBIAN_FRONTEND=noninteractive apt-get -q -y -o DPkg::Lock::Timeout=300 --no-install-recommends install "${packages[@]}")
   # Lists that are missing or stale are the usual reason for the first try to fail.

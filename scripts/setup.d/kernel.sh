@@ -11,14 +11,15 @@ make_kernel() {
     image=$SETUP_KERNEL
     [ -r "$image" ] || fail "SETUP_KERNEL is $image, which is not a readable file" "name a Linux kernel image, $least_kernel or later"
     modules=${SETUP_MODULES:-/lib/modules/$(kernel_version "$image")}
+    [ "${modules##*/}" ] || fail "the version of $image is not readable" "set SETUP_MODULES to the folder with its modules"
   elif is_debian; then
     fetch_kernel
-    image=$(find "$work/kernel-root" \( -name vmlinuz -o -name 'vmlinuz-*' \) -type f | head -n 1)
-    modules=$(find "$work/kernel-root" -type d -path '*/lib/modules/*' -name kernel | head -n 1)
+    image=$(find "$work/kernel-root" \( -name vmlinuz -o -name 'vmlinuz-*' \) -type f -print -quit)
+    modules=$(find "$work/kernel-root" -type d -path '*/lib/modules/*' -name kernel -print -quit)
     [ -n "$image" ] && [ -n "$modules" ] || fail "the kernel packages of $suite have no vmlinuz or no modules where they are expected" "choose another suite with SETUP_SUITE, or name a kernel with SETUP_KERNEL"
     modules=${modules%/kernel}
   else
-    image=$(running_kernel) || fail "no kernel image of this machine is readable" "set SETUP_KERNEL to a Linux kernel image, $least_kernel or later, and SETUP_MODULES to its modules"
+    image=$(running_kernel)
     modules=/lib/modules/$(uname -r)
   fi
   [ -d "$modules" ] || fail "$modules does not exist" "set SETUP_MODULES to the folder with the modules of $image"
@@ -30,8 +31,8 @@ make_kernel() {
   rm -rf "$work/kernel-root" "$work/kernel-debs"
 }
 
-# "bzImage, version X" is how file(1) calls it; the string itself is in the image's header.
-kernel_version() { grep -aoE '[0-9]+\.[0-9]+\.[0-9]+[^ ]* \([^)]*\) #' "$1" | head -n 1 | cut -d ' ' -f 1; }
+# The version as an x86 image carries it in its header, "6.12.1-name (builder) #1 …"; empty for other images.
+kernel_version() { { grep -aoE '[0-9]+\.[0-9]+\.[0-9]+[^ ]* \([^)]*\) #' "$1" || true; } | head -n 1 | cut -d ' ' -f 1; }
 
 running_kernel() {
   local image

@@ -8,8 +8,8 @@ least_containerd=2.1
 # wrap <folder> <program>
 wrap() {
   local folder=$1 program=$2 loader libraries
-  loader=$(cd "$folder" && find root/usr/lib root/usr/lib64 -name 'ld-linux-*.so.*' 2>/dev/null | head -n 1)
-  libraries=$(cd "$folder" && dirname "$(find root/usr/lib -name libc.so.6 | head -n 1)")
+  loader=$(cd "$folder" && find root/usr -name 'ld-linux-*.so.*' -print -quit)
+  libraries=$(cd "$folder" && dirname "$(find root/usr -name libc.so.6 -print -quit)")
   [ -n "$loader" ] && [ -n "$libraries" ] || fail "the packages of $suite have no libc where it is expected" "choose another suite with SETUP_SUITE"
   cat >"$folder/bin/$program" <<WRAPPER
 #!/bin/sh
@@ -26,71 +26,82 @@ WRAPPER
 new_enough() {
   local path
   path=$(PATH=$PATH:/usr/local/sbin:/usr/sbin:/sbin command -v "$1") || return 1
-  case $path in "$tools"/*) return 1 ;; esac
   at_least "$(version_of "$path" "$3")" "$2" && echo "$path"
 }
 
-link_system_erofs() {
-  local mkfs
-  mkfs=$(new_enough mkfs.erofs $least_erofs --version) || return 1
-  local program
-  for program in mkfs.erofs fsck.erofs dump.erofs; do ln -s "$(dirname "$mkfs")/$program" "$1/bin/$program"; done
-}
+find_erofs() { new_enough mkfs.erofs $least_erofs --version; }
 
-link_system_containerd() {
-  local daemon
-  daemon=$(new_enough containerd $least_containerd --version) && command -v ctr >/dev/null || return 1
-  ln -s "$daemon" "$1/bin/containerd"
-  ln -s "$(command -v ctr)" "$1/bin/ctr"
-}
+find_containerd() { command -v ctr >/dev/null && new_enough containerd $least_containerd --version; }
 
-link_system_registry() {
-  local path
-  path=$(command -v registry || command -v docker-registry) && ln -s "$path" "$1/bin/registry"
-}
+find_registry() { command -v registry || command -v docker-registry; }
 
 # The guest's initramfs has no libraries, so only a static busybox serves.
-link_system_busybox() {
+find_busybox() {
   local path
-  path=$(command -v busybox) && ! ldd "$path" >/dev/null 2>&1 && ln -s "$path" "$1/bin/busybox"
+  path=$(command -v busybox) && ! ldd "$path" >/dev/null 2>&1 && echo "$path"
 }
 
+# Where apt is not Debian's, everything must be on PATH: names all that is missing at once.
+check_path() {
+  local absent=() program
+  for program in $(missing_system_programs); do absent+=("$program"); done
+  find_erofs >/dev/null || absent+=("mkfs.erofs, fsck.erofs and dump.erofs (erofs-utils $least_erofs or later)")
+  find_containerd >/dev/null || absent+=("containerd and ctr (containerd $least_containerd or later)")
+  find_busybox >/dev/null || absent+=("busybox (linked statically)")
+  find_registry >/dev/null || absent+=("registry or docker-registry (the CNCF distribution registry, 2.8 or later)")
+  [ -n "${SETUP_KERNEL:-}" ] || running_kernel >/dev/null ||
+    absent+=("a readable kernel image ($least_kernel or later; SETUP_KERNEL names it, SETUP_MODULES its modules)")
+  [ ${#absent[@]} = 0 ] && return 0
+  say "missing on PATH:"
+  printf 'setup:   %s\n' "${absent[@]}" >&2
+  fail "this is not Debian, so scripts/setup does not fetch them" "install them in these versions (QEMU 7.2 or later), then run scripts/setup again"
+}
+
+# What the machine has in a version that serves is linked; the rest comes from Debian.
 make_programs() {
-  local folder=$1 newer=() missing=()
+  local folder=$1 newer=() path program
   mkdir -p "$folder/bin"
-  link_system_erofs "$folder" || { missing+=("mkfs.erofs, fsck.erofs, dump.erofs (erofs-utils >= $least_erofs)"); newer+=(erofs-utils); }
-  link_system_containerd "$folder" || { missing+=("containerd, ctr (containerd >= $least_containerd)"); newer+=(containerd); }
-  link_system_busybox "$folder" || { missing+=("busybox (statically linked)"); newer+=(busybox-static); }
-  link_system_registry "$folder" || missing+=("registry or docker-registry (the CNCF distribution registry >= 2.8)")
-  [ ${#missing[@]} -gt 0 ] || return 0
-  is_debian || fail "not on PATH: $(printf '%s; ' "${missing[@]}")" "install them in these versions, or run on Debian, where scripts/setup fetches them itself"
-  fetch_programs "$folder" "${newer[@]}"
+  if path=$(find_erofs); then
+    for program in mkfs.erofs fsck.erofs dump.erofs; do ln -s "$(dirname "$path")/$program" "$folder/bin/$program"; done
+  else
+    newer+=(erofs-utils)
+  fi
+  if path=$(find_containerd); then
+    ln -s "$path" "$folder/bin/containerd"
+    ln -s "$(command -v ctr)" "$folder/bin/ctr"
+  else
+    newer+=(containerd)
+  fi
+  if path=$(find_busybox); then ln -s "$path" "$folder/bin/busybox"; else newer+=(busybox-static); fi
+  if path=$(find_registry); then ln -s "$path" "$folder/bin/registry"; else fetch_registry "$folder"; fi
+  [ ${#newer[@]} = 0 ] || fetch_programs "$folder" "${newer[@]}"
 }
 
-# fetch_programs <folder> <package of the newer suite…>: only what make_programs did not link already.
+# The registry of the running system's own release: a service elsewhere, here only a program.
+fetch_registry() {
+  open_apt own
+  download own "$work/registry-debs" docker-registry
+  unpack "$work/registry-debs" "$1/registry"
+  ln -s ../registry/usr/bin/docker-registry "$1/bin/registry"
+  rm -rf "$work/registry-debs" "$1/registry/usr/share"
+}
+
+# fetch_programs <folder> <package of the newer suite…>
 fetch_programs() {
   local folder=$1 package names=()
   shift
-  if [ $# -gt 0 ]; then
-    open_apt newer "$suite"
-    for package in "$@"; do
-      # containerd and busybox run as they are; erofs-utils needs its libraries with it.
-      case $package in
-        erofs-utils) mapfile -t -O ${#names[@]} names < <(closure newer erofs-utils) ;;
-        *) names+=("$package") ;;
-      esac
-    done
-    download newer "$work/programs-debs" "${names[@]}"
-    unpack "$work/programs-debs" "$folder/root"
-  fi
-  if [ ! -e "$folder/bin/registry" ]; then
-    open_apt own
-    download own "$work/registry-debs" docker-registry
-    unpack "$work/registry-debs" "$folder/registry"
-    ln -s ../registry/usr/bin/docker-registry "$folder/bin/registry"
-  fi
+  open_apt newer "$suite"
+  for package in "$@"; do
+    # containerd and busybox run as they are; erofs-utils needs its libraries with it.
+    case $package in
+      erofs-utils) mapfile -t -O ${#names[@]} names < <(closure newer erofs-utils) ;;
+      *) names+=("$package") ;;
+    esac
+  done
+  download newer "$work/programs-debs" "${names[@]}"
+  unpack "$work/programs-debs" "$folder/root"
+  rm -rf "$work/programs-debs" "$folder/root/usr/share"
   place_fetched "$folder" "$@"
-  rm -rf "$work/programs-debs" "$work/registry-debs" "$folder"/root/usr/share "$folder"/registry/usr/share
 }
 
 # place_fetched <folder> <package…>: puts the programs into bin/ and sees them run in the version that is needed.
