@@ -1,0 +1,96 @@
+import { createHash } from 'node:crypto';
+import { createWriteStream } from 'node:fs';
+import { chmod, mkdir, open, writeFile } from 'node:fs/promises';
+import { join } from 'node:path';
+import { pipeline } from 'node:stream/promises';
+import { pack, type Headers } from 'tar-stream';
+import { onTestFinished } from 'vitest';
+import { convertTar, layerUuid, type Superblock } from '../../src/erofs/index.js';
+import { crc32c } from '../../src/crc32c.js';
+import { mountReadOnly, unmount } from '../../src/host/index.js';
+import { newestFirst, oldestFirst, type Digest, type OldestFirst } from '../../src/vocabulary.js';
+
+export const deadlineMs = 60_000;
+
+export type Entry = Headers & { readonly content?: string | Buffer };
+
+/** Writes a layer tar; entries without an mtime are as old as the epoch plus one second. */
+export async function writeTar(path: string, entries: readonly Entry[]): Promise<string> {
+  const tar = pack();
+  const written = pipeline(tar, createWriteStream(path));
+  for (const { content = '', ...headers } of entries) tar.entry({ mtime: new Date(1000), ...headers }, content);
+  tar.finalize();
+  await written;
+  return path;
+}
+
+export const directory = (name: string, more: Partial<Entry> = {}): Entry => ({
+  name,
+  type: 'directory',
+  mode: 0o755,
+  ...more,
+});
+export const file = (name: string, content: string, more: Partial<Entry> = {}): Entry => ({ name, content, ...more });
+
+export const digestOf = (text: string): Digest => `sha256:${createHash('sha256').update(text).digest('hex')}`;
+
+/** Converts entries to the image `<folder>/<name>.erofs`. */
+export async function makeLayer(folder: string, name: string, entries: readonly Entry[]): Promise<string> {
+  const tar = await writeTar(join(folder, `${name}.tar`), entries);
+  const output = join(folder, `${name}.erofs`);
+  await convertTar({ tar, output, uuid: layerUuid(digestOf(name)), deadlineMs });
+  return output;
+}
+
+export const inOrder = <T>(...items: T[]): OldestFirst<T> => oldestFirst(newestFirst(items.toReversed()));
+
+/** Mounts an image for the rest of the test, on this kernel. */
+export async function mounted(folder: string, image: string, devices: readonly string[] = []): Promise<string> {
+  const target = join(folder, `mount-${Math.random().toString(36).slice(2)}`);
+  await mkdir(target);
+  await mountReadOnly({ image, devices, target, type: 'erofs' });
+  onTestFinished(() => unmount(target));
+  return target;
+}
+
+/** Puts a script in the place of mkfs.erofs for the rest of the test. In it, `$out` is the image asked for. */
+export async function fakeMkfs(folder: string, script: string): Promise<void> {
+  const tools = join(folder, 'tools');
+  await mkdir(tools);
+  const out = 'out=; for arg; do [ "$last" = uuid ] && out=$arg; [ "$last" = -U ] && last=uuid || last=$arg; done';
+  await writeFile(join(tools, 'mkfs.erofs'), `#!/bin/sh\n${out}\n${script}\n`);
+  await chmod(join(tools, 'mkfs.erofs'), 0o755);
+  const before = process.env['PATH'];
+  process.env['PATH'] = `${tools}:${before}`;
+  onTestFinished(() => {
+    process.env['PATH'] = before;
+  });
+}
+
+/** Rewrites a part of an image's superblock (offsets from its start) and makes its checksum fit again. */
+export async function patchSuperblock(path: string, offset: number, bytes: Buffer): Promise<void> {
+  const image = await open(path, 'r+');
+  try {
+    await image.write(bytes, 0, bytes.length, 1024 + offset);
+    const block = Buffer.alloc(3072);
+    await image.read(block, 0, block.length, 1024);
+    block.writeUInt32LE(0, 4);
+    const checksum = Buffer.alloc(4);
+    checksum.writeUInt32LE(crc32c(block));
+    await image.write(checksum, 0, 4, 1024 + 4);
+  } finally {
+    await image.close();
+  }
+}
+
+/** Makes a layer take `blocks` blocks, the new ones holes: a large layer that costs no disk and no time. */
+export async function growLayer(path: string, blocks: number): Promise<void> {
+  const image = await open(path, 'r+');
+  await image.truncate(blocks * 4096);
+  await image.close();
+  const count = Buffer.alloc(4);
+  count.writeUInt32LE(blocks);
+  await patchSuperblock(path, 36, count);
+}
+
+export const extentOf = (path: string, { bytes }: Pick<Superblock, 'bytes'>) => ({ path, bytes });
