@@ -87,8 +87,9 @@ function qemuName(): string {
 /** A device that opens proves nothing (nested machines): only a kernel that speaks does. */
 async function kvm(kernel: string): Promise<Finding> {
   if (!(await readable('/dev/kvm', 'yes')).present) return { present: false, detail: '/dev/kvm is not readable' };
-  const [machine, console] = process.arch === 'arm64' ? ['virt', 'ttyAMA0'] : ['q35', 'ttyS0'];
-  const args = ['-accel', 'kvm', '-cpu', 'host', '-machine', machine ?? '', '-m', '256', '-nodefaults', '-no-reboot'];
+  const arm = process.arch === 'arm64';
+  const [machine, console] = [arm ? 'virt' : 'q35', arm ? 'ttyAMA0' : 'ttyS0'];
+  const args = ['-accel', 'kvm', '-cpu', 'host', '-machine', machine, '-m', '256', '-nodefaults', '-no-reboot'];
   const boot = ['-display', 'none', '-serial', 'stdio', '-kernel', kernel, '-append', `console=${console} panic=-1`];
   const text = (await output(qemuName(), [...args, ...boot], kvmDeadlineMs)) ?? '';
   const present = text.includes('Linux version');

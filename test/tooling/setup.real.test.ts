@@ -74,7 +74,9 @@ requires('root', 'demo-packages')('scripts/setup', () => {
     symlinkSync(join(packageRoot(), '.tools'), elsewhere);
     symlinkSync(join(elsewhere, 'bin', 'mkfs.erofs'), join(folder, 'link'));
     for (const path of [join(elsewhere, 'bin', 'mkfs.erofs'), join(folder, 'link')]) {
-      expect(await run(path, ['--version'])).toMatchObject({ code: 0, output: expect.stringMatching(/erofs-utils/) });
+      const { code, output } = await run(path, ['--version']);
+      expect(output).toContain('erofs-utils');
+      expect(code).toBe(0);
     }
   });
 });
