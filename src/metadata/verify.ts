@@ -11,7 +11,10 @@ import {
   type Sublevel,
 } from './database.js';
 import { abridged } from './keys.js';
-import { parseRecord } from './record.js';
+import { parseRecord, type SnapshotRecord } from './record.js';
+
+/** Records checked in one go: bounds the memory, whatever their number. */
+const readAtOnce = 500;
 
 /**
  * Reads the whole database once: every record, both indexes, the counters. LevelDB skips damaged parts of its log
@@ -21,26 +24,43 @@ import { parseRecord } from './record.js';
  */
 export async function verifyDatabase(database: Database, folder: string): Promise<Counters> {
   const counters = await readCounters(database, folder);
+  const iterator = database.snapshots.iterator();
   let records = 0;
   let parented = 0;
-  for await (const [key, text] of database.snapshots.iterator()) {
-    const record = parseRecord(text, abridged(key));
-    if (record.key !== key)
-      throw damaged(folder, `the record at ${abridged(key)} names itself ${abridged(record.key)}`);
-    if ((await database.ids.get(idKey(record.id))) !== key) throw damaged(folder, `the index has no id ${record.id}`);
-    if (record.id >= counters.nextId) throw damaged(folder, `id ${record.id} was never given out`);
-    records += 1;
-    if (record.parent === '') continue;
-    parented += 1;
-    if ((await database.children.get(childKey(record.parent, key))) === undefined) {
-      throw damaged(folder, `the index has no child ${abridged(key)}`);
+  try {
+    for (let some = await iterator.nextv(readAtOnce); some.length > 0; some = await iterator.nextv(readAtOnce)) {
+      const parsed = some.map(([key, text]) => checkRecord(key, text, counters, folder));
+      await checkIndexes(database, parsed, folder);
+      records += parsed.length;
+      parented += parsed.filter(({ parent }) => parent !== '').length;
     }
+  } finally {
+    await iterator.close();
   }
   if (records !== counters.snapshots) throw damaged(folder, `${records} records of ${counters.snapshots} are left`);
   if ((await count(database.ids)) !== records) throw damaged(folder, 'the index of ids has too many entries');
   if ((await count(database.children)) !== parented)
     throw damaged(folder, 'the index of children has too many entries');
   return counters;
+}
+
+function checkRecord(key: string, text: string, counters: Counters, folder: string): SnapshotRecord {
+  const record = parseRecord(text, abridged(key));
+  if (record.key !== key) throw damaged(folder, `the record at ${abridged(key)} names itself ${abridged(record.key)}`);
+  if (record.id >= counters.nextId) throw damaged(folder, `id ${record.id} was never given out`);
+  return record;
+}
+
+async function checkIndexes(database: Database, records: readonly SnapshotRecord[], folder: string): Promise<void> {
+  const keys = await database.ids.getMany(records.map(({ id }) => idKey(id)));
+  for (const [index, { id, key }] of records.entries()) {
+    if (keys[index] !== key) throw damaged(folder, `the index has no id ${id}`);
+  }
+  const children = records.filter(({ parent }) => parent !== '');
+  const entries = await database.children.getMany(children.map(({ parent, key }) => childKey(parent, key)));
+  for (const [index, { key }] of children.entries()) {
+    if (entries[index] === undefined) throw damaged(folder, `the index has no child ${abridged(key)}`);
+  }
 }
 
 async function readCounters(database: Database, folder: string): Promise<Counters> {

@@ -1,0 +1,39 @@
+import { readFileSync } from 'node:fs';
+import { join } from 'node:path';
+import { expect, test } from 'vitest';
+import { parseRecord, serializeRecord, type SnapshotRecord } from '../../src/metadata/index.js';
+import { packageRoot } from '../../src/package.js';
+import { recordOf } from './support.js';
+
+const read = (name: string) => readFileSync(join(packageRoot(), name), 'utf8');
+
+/** Every field that a record can have; the compiler refuses one that is missing here. */
+const everyField: Required<SnapshotRecord> = {
+  ...recordOf({ id: 2, key: 'k' }),
+  serve: { shape: 'image', image: 'merged', merged: 1, layers: [1, 2], files: ['a', 'b'], writable: true },
+  writableBytes: 1,
+  layer: { file: 'layer.erofs', digest: `sha256:${'0'.repeat(64)}`, uuid: 'u', blocks: 1 },
+  usage: { bytes: 1, inodes: 1 },
+  quarantine: 'why',
+};
+
+const stored = JSON.parse(serializeRecord(everyField)) as Record<string, unknown>;
+
+test('docs/on-disk.md lists exactly the fields of a record, and the names inside them', () => {
+  expect(parseRecord(stored, 'here')).toEqual(everyField);
+  const page = read('docs/on-disk.md');
+  const table = page.slice(page.indexOf('## The record'), page.indexOf('`serve` is'));
+  const rows = [...table.matchAll(/^\| (`.*?) \|/gm)].flatMap(([, cell]) => [...(cell ?? '').matchAll(/`(\w+)`/g)]);
+  expect(rows.map(([, name]) => name).sort()).toEqual(Object.keys(stored).sort());
+  for (const inner of [everyField.serve, everyField.layer, everyField.usage]) {
+    for (const name of Object.keys(inner)) expect(page).toMatch(new RegExp(`[\`"]${name}[\`"]`));
+  }
+});
+
+test('docs/on-disk.md and UPGRADING.md name the format version that is written', () => {
+  expect(read('docs/on-disk.md')).toContain(`Format version: ${String(stored['version'])}.`);
+  const versions = [...read('UPGRADING.md').matchAll(/^## Format version (\d+)$/gm)].map(([, version]) =>
+    Number(version),
+  );
+  expect(Math.max(...versions)).toBe(stored['version']);
+});
