@@ -1,0 +1,109 @@
+import { createHash } from 'node:crypto';
+import type { BigIntStats } from 'node:fs';
+import { lstat, lutimes, readdir, readFile, readlink } from 'node:fs/promises';
+import { join } from 'node:path';
+import { getXattr, listXattrs } from '../../src/host/index.js';
+
+/** What a program inside the tree could tell of one entry. */
+export interface Entry {
+  readonly type: string;
+  /** Octal, with setuid, setgid and sticky. */
+  readonly mode: string;
+  readonly owner: string;
+  /** Seconds since the epoch, to the nanosecond. */
+  readonly mtime: string;
+  /** Bytes and SHA-256 of a file; target of a link; number of a device. */
+  readonly content: string;
+  readonly xattrs: Readonly<Record<string, string>>;
+  /** The names that share this inode, when there are several. */
+  readonly links: readonly string[];
+}
+
+/** Every entry of a tree by its path, `/` included, in the order of the paths: two of these compare with `toEqual`. */
+export type Tree = Readonly<Record<string, Entry>>;
+
+/** Attributes in which overlay keeps its own notes; whoever looks through an overlay does not see them. */
+const overlayNotes = /^(trusted|user)\.overlay\./;
+
+export async function snapshotOf(root: string): Promise<Tree> {
+  const stats = new Map<string, BigIntStats>();
+  await visit(root, '/', (path, stat) => void stats.set(path, stat));
+  const names = linkGroups(stats);
+  const entries: [string, Entry][] = [];
+  for (const path of [...stats.keys()].sort()) {
+    const stat = stats.get(path)!;
+    entries.push([path, await describe(join(root, path), stat, names.get(inodeOf(stat)) ?? [])]);
+  }
+  return Object.fromEntries(entries);
+}
+
+async function visit(
+  root: string,
+  path: string,
+  each: (path: string, stat: BigIntStats) => Promise<void> | void,
+): Promise<void> {
+  const stat = await lstat(join(root, path), { bigint: true });
+  await each(path, stat);
+  if (!stat.isDirectory()) return;
+  for (const name of (await readdir(join(root, path))).sort()) await visit(root, join(path, name), each);
+}
+
+function linkGroups(stats: ReadonlyMap<string, BigIntStats>): ReadonlyMap<string, string[]> {
+  const groups = new Map<string, string[]>();
+  for (const [path, stat] of stats) {
+    if (stat.isDirectory()) continue;
+    groups.set(inodeOf(stat), [...(groups.get(inodeOf(stat)) ?? []), path].sort());
+  }
+  return new Map([...groups].filter(([, paths]) => paths.length > 1));
+}
+
+function inodeOf(stat: BigIntStats): string {
+  return `${stat.dev}:${stat.ino}`;
+}
+
+async function describe(path: string, stat: BigIntStats, links: readonly string[]): Promise<Entry> {
+  const xattrs = listXattrs(path).filter((name) => !overlayNotes.test(name));
+  return {
+    type: typeOf(stat),
+    mode: (stat.mode & 0o7777n).toString(8),
+    owner: `${stat.uid}:${stat.gid}`,
+    mtime: `${stat.mtimeNs / 1_000_000_000n}.${String(stat.mtimeNs % 1_000_000_000n).padStart(9, '0')}`,
+    content: await contentOf(path, stat),
+    xattrs: Object.fromEntries(xattrs.map((name) => [name, getXattr(path, name)?.toString('hex') ?? 'gone'])),
+    links,
+  };
+}
+
+function typeOf(stat: BigIntStats): string {
+  if (stat.isFile()) return 'file';
+  if (stat.isDirectory()) return 'directory';
+  if (stat.isSymbolicLink()) return 'symlink';
+  if (stat.isFIFO()) return 'fifo';
+  if (stat.isSocket()) return 'socket';
+  return stat.isBlockDevice() ? 'block' : 'character';
+}
+
+async function contentOf(path: string, stat: BigIntStats): Promise<string> {
+  if (stat.isFile()) {
+    const sha256 = createHash('sha256')
+      .update(await readFile(path))
+      .digest('hex');
+    return `${stat.size} bytes ${sha256}`;
+  }
+  if (stat.isSymbolicLink()) return readlink(path);
+  return stat.isBlockDevice() || stat.isCharacterDevice() ? `device ${stat.rdev}` : '';
+}
+
+/**
+ * Gives everything that changed since `sinceMs` a modification time made of its path, so that two trees which went through the
+ * same changes at different moments can be compared to the nanosecond, and what did not change still proves its old time.
+ */
+export async function settleTimes(root: string, sinceMs: number): Promise<void> {
+  const since = BigInt(sinceMs) * 1_000_000n;
+  await visit(root, '/', async (path, stat) => {
+    if (stat.mtimeNs < since) return;
+    const hash = createHash('sha256').update(path).digest();
+    const seconds = 1_000_000_000 + (hash.readUInt32LE(0) % 100_000_000) + (hash.readUInt8(4) % 8) / 8;
+    await lutimes(join(root, path), seconds, seconds);
+  });
+}
