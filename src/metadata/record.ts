@@ -72,9 +72,6 @@ export type Serve = z.output<typeof serve>;
  */
 export type SnapshotRecord = Readonly<z.output<typeof snapshotRecord>>;
 
-export type SnapshotKind = SnapshotRecord['kind'];
-export type SnapshotRole = SnapshotRecord['role'];
-
 /**
  * Reads a stored record: the text of a snapshot.json or of a LevelDB value, or that text already parsed.
  *
