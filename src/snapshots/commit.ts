@@ -73,6 +73,8 @@ export async function commitSnapshot(context: Context, request: CommitRequest): 
 
 async function locate(context: Context, request: CommitRequest): Promise<Located> {
   const { store, paths } = context;
+  // The name first: a Commit that is sent again since its answer was lost finds it taken, and its key gone.
+  await mustBeFree(store, request.name, 'name');
   const record = await existing(store, request.key);
   if (record.kind !== 'active') {
     throw new SnapshotterError(
@@ -84,7 +86,6 @@ async function locate(context: Context, request: CommitRequest): Promise<Located
       },
     );
   }
-  await mustBeFree(store, request.name, 'name');
   const parent = parentAtCommit(record, request.parent ?? '');
   if (parent !== '') await usableParent(store, parent);
   const folder = paths.snapshot(record.id);
