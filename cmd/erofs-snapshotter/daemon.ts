@@ -1,0 +1,97 @@
+import type { Config } from '../../src/config/index.js';
+import { connectContainerd } from '../../src/containerd/index.js';
+import { LayerDiffer } from '../../src/diff/index.js';
+import { checkErofsTools, minimumToMerge, type ErofsTools } from '../../src/erofs/index.js';
+import { startServer } from '../../src/grpc/index.js';
+import { notifyReady, requireTool } from '../../src/host/index.js';
+import { Slots } from '../../src/jobs.js';
+import type { Logger } from '../../src/log.js';
+import { packageVersion } from '../../src/package.js';
+import { withScope, type Scope } from '../../src/scope.js';
+import { Snapshotter } from '../../src/snapshots/index.js';
+import { firstSignal } from './signals.js';
+
+/**
+ * Runs the daemon until a signal ends it: then what runs is drained, and all is closed in reverse order.
+ *
+ * @throws SnapshotterError when it cannot start.
+ */
+export async function serve(config: Config, log: Logger): Promise<void> {
+  process.on('uncaughtException', (error) => {
+    log.fatal({ err: error }, 'a bug: ending');
+    process.exit(1);
+  });
+  const stopped = firstSignal(log);
+  log.info({ version: packageVersion(), config }, 'starting');
+  try {
+    await withScope(log, async (scope) => {
+      const snapshotter = await listen(config, log, scope);
+      await Promise.race([recover(snapshotter, log), stopped]);
+      log.info({ signal: await stopped }, 'stopping');
+    });
+  } catch (error) {
+    log.debug({ err: error }, 'could not start');
+    throw error;
+  }
+  log.info('stopped');
+}
+
+/** Listens before it recovers: containerd finds the socket, and its calls wait. */
+async function listen(config: Config, log: Logger, scope: Scope): Promise<Snapshotter> {
+  const tools = await checkTools(log);
+  const slots = new Slots(config.maxConversions);
+  const conversionTimeoutMs = config.conversionTimeoutSeconds * 1000;
+  const { root, defaultSize, setImmutable } = config;
+
+  const snapshotter = await Snapshotter.open({
+    root,
+    defaultSize,
+    setImmutable,
+    tools,
+    slots,
+    conversionTimeoutMs,
+    log,
+  });
+  scope.defer('snapshotter', () => snapshotter.close());
+
+  const defaultNamespace = config.containerdNamespace;
+  const containerd = connectContainerd({ address: config.containerdAddress, defaultNamespace, log });
+  scope.defer('connection to containerd', () => containerd.close());
+
+  const differ = new LayerDiffer({ content: containerd.content, slots, conversionTimeoutMs, log });
+  scope.defer('differ', () => differ.close());
+
+  const { address, socketGid } = config;
+  const group = socketGid === undefined ? {} : { socketGid };
+  const server = await startServer({ address, ...group, snapshotter, differ, defaultNamespace, log });
+  scope.defer('server', () => server.drain());
+  tellServiceManager(log);
+  return snapshotter;
+}
+
+async function checkTools(log: Logger): Promise<ErofsTools> {
+  const tools = await checkErofsTools();
+  await requireTool('mkfs.ext4', 'install e2fsprogs');
+  if (!tools.canMerge) {
+    log.warn(
+      { found: tools.version, needed: minimumToMerge },
+      'mkfs.erofs is too old to merge layers: each layer of an image becomes a mount of its own',
+    );
+  }
+  return tools;
+}
+
+function tellServiceManager(log: Logger): void {
+  const socket = process.env['NOTIFY_SOCKET'];
+  if (socket === undefined || socket === '') return;
+  try {
+    notifyReady(socket);
+  } catch (error) {
+    log.warn({ err: error, socket }, 'could not tell the service manager that this is ready');
+  }
+}
+
+async function recover(snapshotter: Snapshotter, log: Logger): Promise<void> {
+  await snapshotter.recover();
+  log.info('ready');
+}

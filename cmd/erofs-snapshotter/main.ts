@@ -1,0 +1,19 @@
+#!/usr/bin/env node
+import { loadConfig } from '../../src/config/index.js';
+import { createLogger } from '../../src/log.js';
+import { createCommand } from './command.js';
+import { report } from './report.js';
+
+const command = createCommand(async (sources) => {
+  const config = await loadConfig({ ...sources, environment: process.env });
+  // Loaded here, so that --help and mistakes of usage answer at once.
+  const { serve } = await import('./daemon.js');
+  await serve(config, createLogger(config.logLevel));
+});
+
+try {
+  await command.parseAsync();
+  process.exit(0);
+} catch (error) {
+  process.exit(report(error));
+}

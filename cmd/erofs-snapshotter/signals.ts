@@ -1,0 +1,19 @@
+import { constants } from 'node:os';
+import type { Logger } from '../../src/log.js';
+
+/** Resolves with the first SIGTERM or SIGINT; a second one ends the process at once, and what it had started with it. */
+export function firstSignal(log: Logger): Promise<NodeJS.Signals> {
+  return new Promise((resolve) => {
+    let stopping = false;
+    const received = (signal: NodeJS.Signals) => {
+      if (stopping) {
+        log.warn({ signal }, 'ending at once');
+        process.exit(128 + constants.signals[signal]);
+      }
+      stopping = true;
+      resolve(signal);
+    };
+    process.on('SIGTERM', received);
+    process.on('SIGINT', received);
+  });
+}

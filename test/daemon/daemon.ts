@@ -1,0 +1,64 @@
+import { spawn } from 'node:child_process';
+import { once } from 'node:events';
+import { mkdtemp, rm } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { onTestFinished } from 'vitest';
+import { packageRoot } from '../../src/package.js';
+
+const main = join(packageRoot(), 'cmd', 'erofs-snapshotter', 'main.ts');
+
+export async function temporaryFolder(): Promise<string> {
+  const folder = await mkdtemp(join(tmpdir(), 'erofs-snapshotter-'));
+  onTestFinished(() => rm(folder, { recursive: true, force: true }));
+  return folder;
+}
+
+export interface Ended {
+  readonly code: number | null;
+  readonly stdout: string;
+  readonly stderr: string;
+}
+
+/** The daemon as a process of its own, whose configuration is what is given here alone. */
+export class Daemon {
+  readonly ended: Promise<Ended>;
+  readonly #child;
+  #stderr = '';
+
+  constructor(args: readonly string[], environment: Readonly<Record<string, string>> = {}) {
+    this.#child = spawn(process.execPath, ['--import', 'tsx', main, ...args], {
+      cwd: packageRoot(),
+      env: { PATH: process.env['PATH'], ...environment },
+      stdio: ['ignore', 'pipe', 'pipe'],
+    });
+    let stdout = '';
+    this.#child.stdout.on('data', (text: Buffer) => (stdout += text.toString()));
+    this.#child.stderr.on('data', (text: Buffer) => (this.#stderr += text.toString()));
+    this.ended = once(this.#child, 'close').then(([code]) => {
+      return { code: code as number | null, stdout, stderr: this.#stderr };
+    });
+    onTestFinished(async () => {
+      this.#child.kill('SIGKILL');
+      await this.ended;
+    });
+  }
+
+  get pid(): number {
+    return this.#child.pid ?? 0;
+  }
+
+  kill(signal: NodeJS.Signals): void {
+    this.#child.kill(signal);
+  }
+
+  /** Resolves when the daemon has logged `message`. */
+  async logged(message: string): Promise<void> {
+    while (!this.#stderr.includes(`"msg":"${message}"`)) {
+      const more = once(this.#child.stderr, 'data').then(() => true);
+      if (!(await Promise.race([more, this.ended.then(() => false)]))) {
+        throw new Error(`the daemon ended before it logged ${message}: ${this.#stderr}`);
+      }
+    }
+  }
+}
