@@ -88,7 +88,10 @@ export class Content {
         return path;
       }
     } catch (error) {
-      this.#options.log.debug({ err: error, path }, 'reading the blob through containerd, since its file is not readable');
+      this.#options.log.debug(
+        { err: error, path },
+        'reading the blob through containerd, since its file is not readable',
+      );
     }
     return undefined;
   }
@@ -108,7 +111,10 @@ export class Content {
       throw withAdvice(asContainerdError(error, `read blob ${digest}`, socketPath), digest, space);
     }
     if (received === size) return;
-    throw new SnapshotterError('data-loss', `blob ${digest} is ${size} bytes long, and containerd sent ${received} in order`);
+    throw new SnapshotterError(
+      'data-loss',
+      `blob ${digest} is ${size} bytes long, and containerd sent ${received} in order`,
+    );
   }
 }
 

@@ -24,7 +24,7 @@ function isServiceError(error: unknown): error is ServiceError {
 /** The error to throw for a failed call; `what` completes "containerd could not …". */
 export function asContainerdError(error: unknown, what: string, socketPath: string): unknown {
   if (!isServiceError(error)) return error;
-  const facts = { containerd: socketPath, status: status[error.code] ?? String(error.code) };
+  const facts = { containerd: socketPath, status: status[error.code] };
   if (error.code === status.UNAVAILABLE) {
     return new SnapshotterError('unavailable', `containerd does not answer at ${socketPath}: ${error.details}`, {
       facts,

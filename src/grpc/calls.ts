@@ -1,6 +1,12 @@
 import { once } from 'node:events';
-import { Metadata, type handleServerStreamingCall, type handleUnaryCall } from '@grpc/grpc-js';
-import type { ServerUnaryCall, ServerWritableStream, UntypedServiceImplementation } from '@grpc/grpc-js';
+import type {
+  handleServerStreamingCall,
+  handleUnaryCall,
+  Metadata,
+  ServerUnaryCall,
+  ServerWritableStream,
+  UntypedServiceImplementation,
+} from '@grpc/grpc-js';
 import { SnapshotterError } from '../errors.js';
 import type { Logger } from '../log.js';
 import type { ServerStream, Unary } from '../protocol/index.js';
@@ -24,6 +30,8 @@ export type Handlers<Methods> = {
 
 type Answer = (request: unknown, context: CallContext) => Promise<unknown>;
 type Stream = (request: unknown, context: CallContext) => AsyncIterable<unknown>;
+/** How a call ended. */
+type Outcome<Result> = { readonly result: Result } | { readonly failure: Failure };
 type WireCall = ServerUnaryCall<unknown, unknown> | ServerWritableStream<unknown, unknown>;
 
 interface CallsOptions {
@@ -46,10 +54,10 @@ export class Calls {
     answer: (request: Request, context: CallContext) => Promise<Response>,
   ): handleUnaryCall<Request, Response> {
     return (call, callback) => {
-      void this.#run(call as WireCall, (context) => answer(call.request, context)).then(
-        (response) => callback(null, response),
-        (failure: Failure) => callback(failure.status),
-      );
+      void this.#run(call as WireCall, (context) => answer(call.request, context)).then((outcome) => {
+        if ('failure' in outcome) callback(outcome.failure.status);
+        else callback(null, outcome.result);
+      });
     };
   }
 
@@ -64,10 +72,10 @@ export class Calls {
           if (!call.write(message)) await once(call, 'drain', { signal: context.signal });
         }
       };
-      void this.#run(call as WireCall, work).then(
-        () => call.end(),
-        (failure: Failure) => call.emit('error', failure.status),
-      );
+      void this.#run(call as WireCall, work).then((outcome) => {
+        if ('failure' in outcome) call.emit('error', outcome.failure.status);
+        else call.end();
+      });
     };
   }
 
@@ -85,8 +93,7 @@ export class Calls {
     while (this.#running.size > 0) await Promise.allSettled(this.#running.values());
   }
 
-  /** Rejects with a Failure and nothing else. */
-  async #run<Result>(call: WireCall, work: (context: CallContext) => Promise<Result>): Promise<Result> {
+  async #run<Result>(call: WireCall, work: (context: CallContext) => Promise<Result>): Promise<Outcome<Result>> {
     const controller = new AbortController();
     const cancelled = () => controller.abort(whyCancelled(call));
     call.on('cancelled', cancelled);
@@ -105,7 +112,7 @@ export class Calls {
     call: WireCall,
     signal: AbortSignal,
     work: (context: CallContext) => Promise<Result>,
-  ): Promise<Result> {
+  ): Promise<Outcome<Result>> {
     const { ready, defaultNamespace, log } = this.#options;
     const namespace = namespaceOf(call.metadata) ?? defaultNamespace;
     const facts = { method: call.getPath(), namespace, ...subjectOf(call.request) };
@@ -114,7 +121,7 @@ export class Calls {
       await orAborted(ready, signal);
       const result = await work({ namespace, signal });
       log.debug({ ...facts, ms: Math.round(performance.now() - began) }, 'answered');
-      return result;
+      return { result };
     } catch (error) {
       // Whatever a stopped call trips over, being stopped is why it failed; the signal knows by what.
       const foreseen = error instanceof SnapshotterError && error.code !== 'cancelled';
@@ -123,7 +130,7 @@ export class Calls {
       const { status: sent, level, id } = failure;
       const more = id === undefined ? {} : { id };
       log[level]({ ...facts, ...more, code: sent.code, err: cause }, 'a call failed');
-      throw failure;
+      return { failure };
     }
   }
 }
@@ -138,7 +145,7 @@ export function implementation<Methods>(
     const isStream = streams.some((stream) => stream === name);
     return [name, isStream ? calls.stream(handler as Stream) : calls.unary(handler as Answer)] as const;
   });
-  return Object.fromEntries(wrapped) as UntypedServiceImplementation;
+  return Object.fromEntries(wrapped);
 }
 
 function whyCancelled(call: WireCall): SnapshotterError {
@@ -162,7 +169,9 @@ function subjectOf(request: unknown): Record<string, string> {
     digest: (diff as { digest?: string } | null | undefined)?.digest,
   };
   const given = Object.entries(subject).filter((entry): entry is [string, string] => typeof entry[1] === 'string');
-  return Object.fromEntries(given.filter(([, value]) => value !== '').map(([field, value]) => [field, value.slice(0, 500)]));
+  return Object.fromEntries(
+    given.filter(([, value]) => value !== '').map(([field, value]) => [field, value.slice(0, 500)]),
+  );
 }
 
 function orAborted<Result>(promise: Promise<Result>, signal: AbortSignal): Promise<Result> {

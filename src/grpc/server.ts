@@ -3,7 +3,7 @@ import { Server, ServerCredentials } from '@grpc/grpc-js';
 import { ReflectionService } from '@grpc/reflection';
 import { HealthImplementation, protoPath, type ServingStatus } from 'grpc-health-check';
 import type { Logger } from '../log.js';
-import { definitionOf, diffService, loadDefinitions, snapshotsService } from '../protocol/index.js';
+import { definitionOf, diffService, loadDefinitions, loadDescriptors, snapshotsService } from '../protocol/index.js';
 import type { DiffMethods, SnapshotsMethods } from '../protocol/index.js';
 import { Calls, implementation } from './calls.js';
 import { diffHandlers } from './diff-service.js';
@@ -45,7 +45,7 @@ export interface RunningServer {
 export async function startServer<Target>(options: ServerOptions<Target>): Promise<RunningServer> {
   const { snapshotter, differ, defaultNamespace, log } = options;
   const calls = new Calls({ ready: snapshotter.ready, defaultNamespace, log });
-  const definitions = loadDefinitions([snapshotsService, diffService], [protoPath]);
+  const definitions = loadDefinitions([snapshotsService, diffService]);
   const server = new Server({
     'grpc.max_receive_message_length': messageLimit,
     'grpc.max_send_message_length': messageLimit,
@@ -55,7 +55,7 @@ export async function startServer<Target>(options: ServerOptions<Target>): Promi
   const diffs = implementation<DiffMethods>(calls, diffHandlers(snapshotter, differ));
   server.addService(definitionOf(definitions, diffService), diffs);
   const setHealth = addHealth(server);
-  new ReflectionService(definitions).addToServer(server);
+  new ReflectionService(loadDescriptors([snapshotsService, diffService], [protoPath])).addToServer(server);
 
   let stopping: Promise<void> | undefined;
   snapshotter.ready.then(
@@ -69,7 +69,9 @@ export async function startServer<Target>(options: ServerOptions<Target>): Promi
   const socket = await openSocket({
     path: options.address,
     ...(options.socketGid === undefined ? {} : { groupId: options.socketGid }),
-    bind: async (path) => void (await bind(`unix:${path}`, ServerCredentials.createInsecure())),
+    bind: async (path) => {
+      await bind(`unix:${path}`, ServerCredentials.createInsecure());
+    },
   }).catch((error: unknown) => {
     server.forceShutdown();
     throw error;

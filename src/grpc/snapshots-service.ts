@@ -29,7 +29,9 @@ export function snapshotsHandlers<Target>(snapshotter: SnapshotterPort<Target>):
     Stat: async ({ key }) => ({ info: toMessage(await snapshotter.stat(key)) }),
     Update: async ({ info, updateMask }) => {
       if (info === null) {
-        throw new SnapshotterError('invalid-argument', 'the update names no snapshot', { next: 'set the field "info"' });
+        throw new SnapshotterError('invalid-argument', 'the update names no snapshot', {
+          next: 'set the field "info"',
+        });
       }
       const { name, labels } = info;
       return { info: toMessage(await snapshotter.update({ name, labels }, updateMask?.paths ?? [])) };

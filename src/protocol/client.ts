@@ -70,10 +70,10 @@ export class ServiceClient<Methods> {
     call.on('error', () => undefined);
     const cancel = () => call.cancel();
     signal?.addEventListener('abort', cancel, { once: true });
-    let stalled = false;
+    const server = { stalled: false };
     const watch = () =>
       setTimeout(() => {
-        stalled = true;
+        server.stalled = true;
         call.cancel();
       }, stallMs);
     let timer = watch();
@@ -85,7 +85,8 @@ export class ServiceClient<Methods> {
       }
     } catch (error) {
       if (signal?.aborted) throw signal.reason;
-      if (stalled) throw new SnapshotterError('deadline-exceeded', `${path} sent nothing for ${stallMs / 1000} s`);
+      if (server.stalled)
+        throw new SnapshotterError('deadline-exceeded', `${path} sent nothing for ${stallMs / 1000} s`);
       throw error;
     } finally {
       clearTimeout(timer);

@@ -1,5 +1,6 @@
 export { ServiceClient } from './client.js';
 export { definitionOf, loadDefinitions } from './definitions.js';
+export { loadDescriptors } from './descriptors.js';
 export type { RequestOf, ResponseOf, ServerStream, ServiceContract, Unary } from './service.js';
 export { fromInt64, fromWireDescriptor, toInt64, toTimestamp, toWireDescriptor } from './values.js';
 export { contentService, type ContentMethods } from './content.js';

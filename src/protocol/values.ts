@@ -20,8 +20,9 @@ export interface WireDescriptor {
   readonly annotations: Readonly<Record<string, string>>;
 }
 
+/** The one message whose fields keep their names: protobufjs brings its definition along, and does not rename it. */
 export interface Any {
-  readonly typeUrl: string;
+  readonly type_url: string;
   readonly value: Uint8Array;
 }
 
@@ -55,5 +56,10 @@ export function fromWireDescriptor(wire: WireDescriptor): Descriptor {
 
 export function toWireDescriptor(descriptor: Descriptor): WireDescriptor {
   const { mediaType, digest, annotations } = descriptor;
-  return { mediaType, digest, size: toInt64(descriptor.size, 'the size of a descriptor'), annotations: annotations ?? {} };
+  return {
+    mediaType,
+    digest,
+    size: toInt64(descriptor.size, 'the size of a descriptor'),
+    annotations: annotations ?? {},
+  };
 }

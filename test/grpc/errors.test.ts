@@ -37,7 +37,9 @@ describe('errors on the wire', () => {
   });
 
   it('shortens long details in the middle, so that the advice stays', () => {
-    const { details } = failureOf(new SnapshotterError('internal', `begin ${'x'.repeat(100_000)}`, { next: 'end' })).status;
+    const { details } = failureOf(
+      new SnapshotterError('internal', `begin ${'x'.repeat(100_000)}`, { next: 'end' }),
+    ).status;
     expect(details.length).toBeLessThan(4100);
     expect(details).toMatch(/^begin x+ \[…\] x+; end$/);
   });

@@ -23,7 +23,8 @@ interface HealthMethods {
   readonly Watch: ServerStream<{ service: string }, { status: string }>;
 }
 const healthService: ServiceContract<HealthMethods> = { name: 'grpc.health.v1.Health', file: protoPath };
-const health = () => new ServiceClient(world.channel, loadSync(protoPath, { enums: String, defaults: true }), healthService);
+const health = () =>
+  new ServiceClient(world.channel, loadSync(protoPath, { enums: String, defaults: true }), healthService);
 const mounts = (signal?: AbortSignal, deadlineMs = 5000) =>
   world.snapshots.unary('Mounts', { snapshotter: '', key: 'k' }, { deadlineMs, signal });
 const services = ['', 'containerd.services.snapshots.v1.Snapshots', 'containerd.services.diff.v1.Diff'];
@@ -38,7 +39,8 @@ describe('a call', () => {
     const answer = () => Promise.resolve([]).finally(() => (asked = true));
     await start({ snapshotter: { ready, mounts: answer } });
     const call = mounts();
-    for (const service of services) expect((await health().unary('Check', { service }, within)).status).toBe('NOT_SERVING');
+    for (const service of services)
+      expect((await health().unary('Check', { service }, within)).status).toBe('NOT_SERVING');
     expect(asked).toBe(false);
     recovered();
     expect(await call).toEqual({ mounts: [] });
@@ -96,7 +98,11 @@ describe('a call', () => {
     const error: unknown = await mounts().catch((caught: unknown) => caught);
     expect(error).toMatchObject({ code: status.INTERNAL });
     const entry = JSON.parse(lines.find((line) => line.includes('a bug')) ?? '{}') as Record<string, unknown>;
-    expect(entry).toMatchObject({ method: '/containerd.services.snapshots.v1.Snapshots/Mounts', namespace: 'fallback', key: 'k' });
+    expect(entry).toMatchObject({
+      method: '/containerd.services.snapshots.v1.Snapshots/Mounts',
+      namespace: 'fallback',
+      key: 'k',
+    });
     expect((error as { details: string }).details).toContain(entry['id']);
     expect(JSON.stringify(entry['err'])).toContain('server.test.ts');
   });
@@ -118,7 +124,11 @@ describe('drain', () => {
     let finish = () => {};
     let began = () => {};
     const running = new Promise<void>((resolve) => (began = resolve));
-    const answer = () => new Promise<[]>((resolve) => ((finish = () => resolve([])), began()));
+    const answer = () =>
+      new Promise<[]>((resolve) => {
+        finish = () => resolve([]);
+        began();
+      });
     await start({ snapshotter: { mounts: answer }, drainMs: 5000 });
     const call = mounts();
     await running;
@@ -167,7 +177,14 @@ describe('the socket', () => {
   const create = async () => join((folder = await mkdtemp(join(tmpdir(), 'erofs-snapshotter-'))), 'x.sock');
   const differ = { apply: () => Promise.reject(new Error('unused')) };
   const serve = (address: string, socketGid?: number) =>
-    startServer({ address, socketGid, snapshotter: fakeSnapshotter({}), differ, defaultNamespace: 'd', log: silentLogger() });
+    startServer({
+      address,
+      socketGid,
+      snapshotter: fakeSnapshotter({}),
+      differ,
+      defaultNamespace: 'd',
+      log: silentLogger(),
+    });
   afterEach(async () => {
     for (const server of listening.splice(0)) server.close();
     await rm(folder, { recursive: true });

@@ -2,7 +2,13 @@ import { mkdtemp, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { Client, credentials, type ClientOptions } from '@grpc/grpc-js';
-import { startServer, type DifferPort, type RunningServer, type SnapshotInfo, type SnapshotterPort } from '../../src/grpc/index.js';
+import {
+  startServer,
+  type DifferPort,
+  type RunningServer,
+  type SnapshotInfo,
+  type SnapshotterPort,
+} from '../../src/grpc/index.js';
 import { silentLogger, type Logger } from '../../src/log.js';
 import { diffService, loadDefinitions, ServiceClient, snapshotsService } from '../../src/protocol/index.js';
 
@@ -22,7 +28,7 @@ export function fakeSnapshotter(given: Partial<SnapshotterPort<Target>>): Snapsh
     remove: unset,
     stat: unset,
     update: unset,
-    list: async function* () {},
+    list: () => toAsync([]),
     usage: unset,
     cleanup: unset,
     extractTarget: unset,
@@ -33,6 +39,11 @@ export function fakeSnapshotter(given: Partial<SnapshotterPort<Target>>): Snapsh
 export function info(name: string, more: Partial<SnapshotInfo> = {}): SnapshotInfo {
   const at = new Date('2024-05-06T07:08:09.123Z');
   return { name, parent: '', kind: 'active', labels: {}, createdAt: at, updatedAt: at, ...more };
+}
+
+/** Yields asynchronously, as a database does. */
+export async function* toAsync<T>(items: Iterable<T>): AsyncGenerator<T> {
+  for (const item of items) yield await Promise.resolve(item);
 }
 
 export interface WorldOptions {

@@ -1,0 +1,107 @@
+import { describe, expect, it } from 'vitest';
+import {
+  contentService,
+  definitionOf,
+  diffService,
+  introspectionService,
+  loadDefinitions,
+  snapshotsService,
+} from '../../src/protocol/index.js';
+import type { ContentMethods, DiffMethods, IntrospectionMethods } from '../../src/protocol/index.js';
+import type { RequestOf, ResponseOf, ServiceContract, SnapshotsMethods } from '../../src/protocol/index.js';
+
+/** For each method a request and a response in which every field that the types know is set. */
+type Samples<Methods> = {
+  readonly [Name in keyof Methods]: readonly [RequestOf<Methods[Name]>, ResponseOf<Methods[Name]>];
+};
+
+const time = { seconds: '-62135596800', nanos: 999_999_999 };
+const labels = { 'containerd.io/gc.root': 'x', empty: '' };
+const mount = { type: 't', source: 's', target: 'g', options: ['o', 'p'] };
+const descriptor = { mediaType: 'm', digest: 'd', size: '9223372036854775807', annotations: labels };
+const any = { type_url: 'u', value: Buffer.from([0, 255]) };
+const info = { name: 'n', parent: 'p', kind: 'COMMITTED', createdAt: time, updatedAt: time, labels } as const;
+const blob = { digest: 'd', size: '9007199254740993', createdAt: time, updatedAt: time, labels };
+const create = { snapshotter: 's', key: 'k', parent: 'p', labels };
+const byKey = { snapshotter: 's', key: 'k' };
+
+const snapshots: Samples<SnapshotsMethods> = {
+  Prepare: [create, { mounts: [mount, mount] }],
+  View: [create, { mounts: [mount] }],
+  Mounts: [byKey, { mounts: [mount] }],
+  Commit: [{ ...create, name: 'n' }, {}],
+  Remove: [byKey, {}],
+  Stat: [byKey, { info }],
+  Update: [{ snapshotter: 's', info, updateMask: { paths: ['labels.containerd.io/gc.root'] } }, { info }],
+  List: [{ snapshotter: 's', filters: ['a', 'b'] }, { info: [info, info] }],
+  Usage: [byKey, { size: '9223372036854775807', inodes: '-1' }],
+  Cleanup: [{ snapshotter: 's' }, {}],
+};
+const diff: Samples<DiffMethods> = {
+  Apply: [{ diff: descriptor, mounts: [mount], payloads: { a: any }, syncFs: true }, { applied: descriptor }],
+  Diff: [
+    { left: [mount], right: [mount], mediaType: 'm', ref: 'r', labels, sourceDateEpoch: time },
+    { diff: descriptor },
+  ],
+};
+const content: Samples<ContentMethods> = {
+  Info: [{ digest: 'd' }, { info: blob }],
+  Read: [
+    { digest: 'd', offset: '1', size: '9007199254740993' },
+    { offset: '2', data: Buffer.from('bytes') },
+  ],
+};
+const plugin = {
+  type: 't',
+  id: 'i',
+  requires: ['r'],
+  platforms: [{ os: 'linux', architecture: 'amd64', variant: 'v', osVersion: 'o' }],
+  exports: { root: '/r' },
+  capabilities: ['c'],
+  initErr: { code: 14, message: 'm', details: [any] },
+};
+const introspection: Samples<IntrospectionMethods> = { Plugins: [{ filters: ['f'] }, { plugins: [plugin] }] };
+
+const services: readonly (readonly [
+  ServiceContract<unknown>,
+  Readonly<Record<string, readonly [unknown, unknown]>>,
+])[] = [
+  [snapshotsService, { ...snapshots }],
+  [diffService, { ...diff }],
+  [contentService, { ...content }],
+  [introspectionService, { ...introspection }],
+];
+
+describe.each(services)('$name', (service, samples) => {
+  const definition = definitionOf(loadDefinitions([service]), service);
+
+  it.each(Object.keys(samples))('%s: its types name every field of proto/ and no other', (name) => {
+    const method = definition[name];
+    const [request, response] = samples[name] ?? [];
+    if (method === undefined) throw new Error('proto/ lacks the method');
+    const wires = [
+      [request, method.requestDeserialize(method.requestSerialize(request)), method.requestDeserialize(Buffer.of())],
+      [
+        response,
+        method.responseDeserialize(method.responseSerialize(response)),
+        method.responseDeserialize(Buffer.of()),
+      ],
+    ];
+    for (const [sent, received, empty] of wires) {
+      expect(received).toEqual(sent);
+      expect(Object.keys(empty as object).sort()).toEqual(Object.keys(sent as object).sort());
+    }
+  });
+});
+
+describe('a message of which nothing was sent', () => {
+  it('has every field: empty text, lists and maps, and null for messages', () => {
+    const method = definitionOf(loadDefinitions([diffService]), diffService)['Apply'];
+    expect(method?.requestDeserialize(Buffer.of())).toEqual({ diff: null, mounts: [], payloads: {}, syncFs: false });
+  });
+
+  it('gives a snapshot the kind UNKNOWN', () => {
+    const method = definitionOf(loadDefinitions([snapshotsService]), snapshotsService)['Stat'];
+    expect(method?.responseDeserialize(Buffer.of(10, 0))).toMatchObject({ info: { kind: 'UNKNOWN' } });
+  });
+});
