@@ -100,7 +100,10 @@ system_packages() {
   say "installing ${packages[*]} (a few minutes)"
   local install=(env DEBIAN_FRONTEND=noninteractive apt-get -q -y -o DPkg::Lock::Timeout=300 --no-install-recommends install "${packages[@]}")
   # Lists that are missing or stale are the usual reason for the first try to fail.
-  "${install[@]}" >>"$log" 2>&1 9<&- && return 0
-  logged "apt-get update" "mend the apt sources of this machine, then run scripts/setup again" apt-get -q update
-  logged "apt-get install ${packages[*]}" "see the messages above; install these packages by hand if need be" "${install[@]}"
+  if ! "${install[@]}" >>"$log" 2>&1 9<&-; then
+    logged "apt-get update" "mend the apt sources of this machine, then run scripts/setup again" apt-get -q update
+    logged "apt-get install ${packages[*]}" "see the messages above; install these packages by hand if need be" "${install[@]}"
+  fi
+  missing=$(missing_system_programs)
+  [ -z "$missing" ] || fail "still missing after installing ${packages[*]}: ${missing//$'\n'/, }" "see .tools/setup.log, and install them by hand"
 }
