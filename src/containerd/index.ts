@@ -4,7 +4,7 @@ import { openChannel } from './connection.js';
 import { Content } from './content.js';
 import { findContentRoot } from './introspection.js';
 
-export type { Content, ContentInfo, ContentSource } from './content.js';
+export type { Content, ContentSource } from './content.js';
 
 export interface ContainerdOptions {
   /** Path of containerd's unix socket. */
