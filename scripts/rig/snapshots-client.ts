@@ -10,6 +10,9 @@ import {
 import type { Labels, Mount } from '../../src/vocabulary.js';
 import { snapshotterName } from './containerd.js';
 
+/** Keeps a snapshot that no lease and no container names from containerd's garbage collector, as ctr does. */
+const keep: Labels = { 'containerd.io/gc.root': '2024-01-01T00:00:00Z' };
+
 const deadlineMs = 120_000;
 
 /** What a VM runtime does: it asks containerd's Snapshots service for the mounts of a container's snapshot. */
@@ -26,12 +29,12 @@ export class SnapshotsClient {
   }
 
   async prepare(key: string, parent: string, labels: Labels = {}): Promise<readonly Mount[]> {
-    const request = { snapshotter: snapshotterName, key, parent, labels };
+    const request = { snapshotter: snapshotterName, key, parent, labels: { ...keep, ...labels } };
     return (await this.#service.unary('Prepare', request, this.#options())).mounts;
   }
 
   async view(key: string, parent: string, labels: Labels = {}): Promise<readonly Mount[]> {
-    const request = { snapshotter: snapshotterName, key, parent, labels };
+    const request = { snapshotter: snapshotterName, key, parent, labels: { ...keep, ...labels } };
     return (await this.#service.unary('View', request, this.#options())).mounts;
   }
 
