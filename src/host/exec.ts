@@ -9,8 +9,8 @@ export interface RunOptions {
   readonly deadlineMs: number;
   readonly signal?: AbortSignal | undefined;
   readonly cwd?: string;
-  /** Added to the daemon's own environment. */
-  readonly env?: Readonly<Record<string, string>>;
+  /** Added to the daemon's own environment; undefined removes a variable. */
+  readonly env?: Readonly<Record<string, string | undefined>>;
   readonly input?: string | Uint8Array;
   /** An open file descriptor that the tool reads; neither it nor `input` given, its input is empty. */
   readonly stdin?: number;

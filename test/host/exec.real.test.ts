@@ -61,13 +61,13 @@ describe('a tool that ends well', () => {
     expect(stdout.endsWith('xend')).toBe(true);
   });
 
-  test('runs in the given folder, with the given variables added to ours and messages untranslated', async () => {
-    const { stdout } = await run('sh', ['-c', 'echo "$PWD $MINE $LC_ALL ${PATH:+path}"'], {
+  test('runs in the given folder, with the given variables added, others removed, and messages untranslated', async () => {
+    const { stdout } = await run('sh', ['-c', 'echo "$PWD $MINE $LC_ALL ${PATH:+path} ${HOME-no home}"'], {
       deadlineMs,
       cwd: '/usr',
-      env: { MINE: 'yes' },
+      env: { MINE: 'yes', HOME: undefined },
     });
-    expect(stdout).toBe('/usr yes C path\n');
+    expect(stdout).toBe('/usr yes C path no home\n');
   });
 });
 
