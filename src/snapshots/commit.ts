@@ -12,12 +12,13 @@ import {
   temporaryBeside,
   unmount,
 } from '../host/index.js';
-import { findExtractedLayer, publishConvertedLayer, withdrawLayers, type LayerRecord } from '../layers/index.js';
+import { checkUnchanged, publishConvertedLayer, withdrawLayers, type LayerRecord } from '../layers/index.js';
 import { checkKey, checkLabels, type SnapshotRecord } from '../metadata/index.js';
 import { withScope } from '../scope.js';
 import type { Labels } from '../vocabulary.js';
 import type { Context } from './context.js';
 import { exists } from './exists.js';
+import { mustBeWholeUpper } from './guest-upper.js';
 import type { SnapshotFolder } from './paths.js';
 import { existing, mustBeFree, usableParent, writeRecordFile } from './records.js';
 import { isQuiesced } from './requests.js';
@@ -110,8 +111,10 @@ function parentAtCommit(record: SnapshotRecord, given: string): string {
 async function locateSource(record: SnapshotRecord, folder: SnapshotFolder): Promise<Source> {
   if (await exists(folder.writable)) return { kind: 'image', path: folder.writable };
   if (record.role === 'extract') {
-    const layer = await findExtractedLayer(folder.path);
-    if (layer) return { kind: 'layer', layer };
+    if (record.layer) {
+      await checkUnchanged(folder.layer(record.layer.file), record.layer);
+      return { kind: 'layer', layer: record.layer };
+    }
     if (record.parent !== '') throw foreignUnpack(record);
   }
   return { kind: 'folder', path: folder.upper };
@@ -167,11 +170,13 @@ function convertImage(context: Context, folder: SnapshotFolder, output: string, 
       image: folder.writable,
       target: folder.mountPoint,
       type: 'ext4',
-      options: quiesced ? ['norecovery'] : [],
+      // A link that a guest planted must not lead the conversion to files of the host.
+      options: ['nosymfollow', ...(quiesced ? ['norecovery'] : [])],
       replayJournal: !quiesced,
       ...(signal ? { signal } : {}),
     });
     scope.defer('mount of the writable layer', () => unmount(folder.mountPoint));
+    await mustBeWholeUpper(folder.mountedUpper);
     return convert(context, folder.mountedUpper, output, request);
   });
 }
@@ -199,6 +204,7 @@ async function recordCommit(context: Context, { located, layer }: Published, req
     await writeRecordFile(context, committed);
     await tx.rename(active.key, committed);
   });
+  context.layers.add({ id: active.id, layer });
   if (context.setImmutable) await protect(context, folder.layer(layer.file));
 }
 

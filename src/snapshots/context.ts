@@ -1,6 +1,7 @@
 import type { ErofsTools } from '../erofs/index.js';
 import type { WritableLayers } from '../ext4/index.js';
 import type { Slots } from '../jobs.js';
+import type { HeldLayers } from '../layers/index.js';
 import type { Logger } from '../log.js';
 import type { MetadataStore } from '../metadata/index.js';
 import type { KeyLocks } from './key-locks.js';
@@ -13,6 +14,7 @@ export interface Context {
   readonly store: MetadataStore;
   readonly keys: KeyLocks;
   readonly merged: MergedImages;
+  readonly layers: HeldLayers;
   readonly writable: WritableLayers;
   readonly tools: ErofsTools;
   readonly slots: Slots;

@@ -1,9 +1,13 @@
 import { SnapshotterError } from '../errors.js';
 import { temporaryBeside } from '../host/index.js';
-import { publishExtractedLayer, type ExtractTarget } from '../layers/index.js';
-import type { Mount } from '../vocabulary.js';
+import { publishAppliedLayer, shareLayer, type ExtractTarget, type LayerRecord, type LayerTar } from '../layers/index.js';
+import type { SnapshotRecord } from '../metadata/index.js';
+import { isDigest, type Digest, type Mount } from '../vocabulary.js';
 import type { Context } from './context.js';
-import { mustBeSound } from './records.js';
+import { existing, mustBeSound, writeRecordFile } from './records.js';
+
+/** Given by containerd 2.3 and later when it prepares a snapshot to unpack a layer into. */
+const diffIdLabel = 'containerd.io/snapshot/diff-id';
 
 const upperdir = 'upperdir=';
 
@@ -24,24 +28,65 @@ export async function findExtractTarget(context: Context, mounts: readonly Mount
     });
   }
   mustBeSound(record);
-  if (record.kind !== 'active' || record.role !== 'extract') {
-    throw new SnapshotterError(
-      'failed-precondition',
-      `snapshot ${JSON.stringify(record.key)} is not one to extract a layer into`,
-      {
-        facts: { key: record.key, kind: record.kind, role: record.role },
-        next: 'apply layers to an active snapshot whose key\'s last path part starts with "extract-"',
-      },
-    );
-  }
+  mustTakeLayers(record);
+  return targetOf(context, record);
+}
+
+function targetOf(context: Context, { id, key, labels }: SnapshotRecord): ExtractTarget {
   const folder = context.paths.snapshot(id);
+  const stated = labels[diffIdLabel];
   return {
     id,
+    diffId: stated !== undefined && isDigest(stated) ? stated : undefined,
     temporary: (purpose) => temporaryBeside(folder.layer(purpose)),
-    publishLayer: (temporaryPath, digest) => publishExtractedLayer(folder.path, temporaryPath, digest),
+    publishLayer: async (temporaryPath, layer) => {
+      await recordLayer(context, key, await publishAppliedLayer(folder.path, temporaryPath, layer));
+    },
+    adoptLayer: (digest) => adopt(context, key, id, digest),
   };
 }
 
+/** What Apply did is known to Commit by the record alone. */
+async function recordLayer(context: Context, key: string, layer: LayerRecord): Promise<void> {
+  const id = await context.store.exclusive('apply', async (tx) => {
+    const record = await existing(tx, key);
+    mustTakeLayers(record);
+    const after = { ...record, layer, updatedAt: new Date().toISOString() };
+    await writeRecordFile(context, after);
+    await tx.replace(after);
+    return record.id;
+  });
+  context.layers.add({ id, layer });
+}
+
+async function adopt(context: Context, key: string, id: number, digest: Digest): Promise<LayerTar | undefined> {
+  const { layers, paths, log } = context;
+  for (const held of layers.find(digest)) {
+    const { applied } = held.layer;
+    if (!applied) continue;
+    try {
+      if (held.id !== id) await shareLayer(paths.snapshot(held.id).path, held.layer, paths.snapshot(id).path);
+    } catch (error) {
+      log.warn({ err: error, snapshot: held.id, digest }, 'a layer that is here already cannot be shared');
+      continue;
+    }
+    await recordLayer(context, key, held.layer);
+    return { diffId: applied.diffId, tarBytes: applied.tarBytes };
+  }
+  return undefined;
+}
+
+function mustTakeLayers(record: SnapshotRecord): void {
+  if (record.kind === 'active' && record.role === 'extract') return;
+  throw new SnapshotterError(
+    'failed-precondition',
+    `snapshot ${JSON.stringify(record.key)} is not one to extract a layer into`,
+    {
+      facts: { key: record.key, kind: record.kind, role: record.role },
+      next: 'apply layers to an active snapshot whose key\'s last path part starts with "extract-"',
+    },
+  );
+}
 function extractId({ paths }: Context, mounts: readonly Mount[]): number {
   const named = mounts.flatMap(pathsNamedBy);
   if (!named.some((path) => claimsToBeBelow(path, paths.root))) {

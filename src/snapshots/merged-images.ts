@@ -2,7 +2,7 @@ import { readFile, rm } from 'node:fs/promises';
 import { basename } from 'node:path';
 
 import { mergeLayers, verifyMerged, type ErofsTools, type MergedImage } from '../erofs/index.js';
-import { describeError, SnapshotterError } from '../errors.js';
+import { describeError, isCode, SnapshotterError } from '../errors.js';
 import { publish, temporaryBeside, writeFileDurably } from '../host/index.js';
 import { Jobs, type Slots } from '../jobs.js';
 import { manifestLine } from '../layers/index.js';
@@ -116,7 +116,17 @@ function manifestOf(layers: OldestFirst<string>): string {
   return layers.map((path) => `${manifestLine(basename(path))}\n`).join('');
 }
 
-/** mkfs.erofs said no to these very layers, and would again: only that may lead to serving them one by one. */
+/**
+ * mkfs.erofs said no to these very layers, crashed on them, or made something else of them, and would again: only that may lead
+ * to serving them one by one. Killed by anybody else (out of memory, say) it may do better the next time.
+ */
 function isImpossible(error: unknown): boolean {
-  return error instanceof SnapshotterError && (error.code === 'internal' || error.code === 'failed-precondition');
+  if (!(error instanceof SnapshotterError)) return false;
+  if (error.code === 'failed-precondition') return true;
+  if (error.code !== 'internal') return false;
+  const { exitCode, signal } = error.facts;
+  if (signal !== undefined) return crashes.has(String(signal));
+  return exitCode !== undefined || isCode(error.cause, 'data-loss') || isCode(error.cause, 'not-found');
 }
+
+const crashes = new Set(['SIGSEGV', 'SIGABRT', 'SIGBUS', 'SIGFPE', 'SIGILL']);

@@ -1,21 +1,20 @@
-import { readdir } from 'node:fs/promises';
+import { readdir, realpath, rmdir } from 'node:fs/promises';
 import { basename, dirname, join } from 'node:path';
 
-import { verifyLayer } from '../erofs/index.js';
-import { describeError } from '../errors.js';
-import { listMounts, removeTree, temporaryPrefix, unmount } from '../host/index.js';
+import { describeError, errnoOf } from '../errors.js';
+import { detachLoopDevice, listLoopDevices, listMounts, removeTree, temporaryPrefix, unmount } from '../host/index.js';
 import { Slots } from '../jobs.js';
-import { hasUnfinishedConversion, withdrawLayers } from '../layers/index.js';
+import { checkUnchanged, hasUnfinishedConversion, withdrawLayers } from '../layers/index.js';
 import type { SnapshotRecord } from '../metadata/index.js';
 import { reclaim } from './commit.js';
 import type { Context } from './context.js';
 import { exists } from './exists.js';
 import { readRecordFile, snapshotIds } from './open-metadata.js';
-import { parseId, type RootPaths, type SnapshotFolder } from './paths.js';
+import { parseId, RootPaths, type SnapshotFolder } from './paths.js';
 import { refreshRecordFile } from './records.js';
 import { moveToTrash, trashedIds } from './trash.js';
 
-type RecoveryContext = Pick<Context, 'paths' | 'store' | 'log'>;
+type RecoveryContext = Pick<Context, 'paths' | 'store' | 'layers' | 'log'>;
 
 /** Snapshots examined at once: each costs a few small reads. */
 const examinedAtOnce = 16;
@@ -48,9 +47,11 @@ export async function recover(context: RecoveryContext): Promise<RecoveryReport>
     examinations.push(slots.run(() => examine(context, record, present, trashed, tally)));
   }
   await Promise.all(examinations);
-  for (const id of ids) {
-    if (!known.has(id)) await settleUnknown(context, id, tally);
-  }
+  await settleUnknowns(
+    context,
+    ids.filter((id) => !known.has(id)),
+    tally,
+  );
   await sweep(context, paths.snapshots);
   return tally;
 }
@@ -97,12 +98,14 @@ async function tidy(
 ): Promise<string | undefined> {
   await sweep(context, folder.path);
   await refreshRecordFile(context, record);
+  if (record.parent !== '' && (await context.store.get(record.parent))?.kind !== 'committed') {
+    return `its parent ${JSON.stringify(record.parent)} is missing`;
+  }
   if (record.kind === 'committed') {
     const { layer } = record;
     if (!layer) return 'its record names no layer';
-    const superblock = await verifyLayer(folder.layer(layer.file), layer.uuid);
-    if (superblock.blocks !== layer.blocks)
-      return `its layer has ${superblock.blocks} blocks instead of ${layer.blocks}`;
+    await checkUnchanged(folder.layer(layer.file), layer);
+    context.layers.add({ id: record.id, layer });
     await reclaim(context, folder);
     return undefined;
   }
@@ -111,38 +114,75 @@ async function tidy(
   return (await exists(needed)) ? undefined : `${basename(needed)} is missing`;
 }
 
-/** A folder without a record: a Prepare that was cut short, or a database older than the folder. */
-async function settleUnknown(context: RecoveryContext, id: number, tally: Tally): Promise<void> {
-  const { paths, store, log } = context;
-  const folder = paths.snapshot(id);
-  if (!(await exists(folder.record))) {
-    if (await exists(folder.marker)) {
-      await moveToTrash(context, id);
-      tally.finished += 1;
-    } else {
-      log.warn({ path: folder.path }, 'this folder is not a snapshot of ours and is left alone');
+/** Folders without a record in the database: a Prepare that was cut short, or a database older than the folder. */
+async function settleUnknowns(context: RecoveryContext, ids: readonly number[], tally: Tally): Promise<void> {
+  const { paths, log } = context;
+  const records: SnapshotRecord[] = [];
+  for (const id of ids) {
+    const folder = paths.snapshot(id);
+    try {
+      if (await exists(folder.record)) records.push(await readRecordFile(paths, id));
+      else if (await abandoned(context, folder)) tally.finished += 1;
+      else log.warn({ path: folder.path }, 'this folder is not a snapshot of ours and is left alone');
+    } catch (error) {
+      log.error({ err: error, path: folder.path }, kept);
     }
-    return;
+  }
+  for (const record of parentsFirst(records)) await adopt(context, record, tally);
+}
+
+const kept = 'this folder belongs to no snapshot and is kept: look at it and remove it by hand';
+
+/** Puts away what a Prepare left that ended before its record was written: marked as ours, or not even that, and then empty. */
+async function abandoned(context: RecoveryContext, folder: SnapshotFolder): Promise<boolean> {
+  if (await exists(folder.marker)) {
+    await moveToTrash(context, folder.id);
+    return true;
   }
   try {
-    const record = await readRecordFile(paths, id);
-    const fault = await tidy(context, record, folder);
-    await store.exclusive('adopt', (tx) => tx.insert(fault === undefined ? record : { ...record, quarantine: fault }));
-    log.warn({ key: record.key, snapshot: id }, 'adopted a snapshot that the database did not know');
-    tally.adopted += 1;
-    tally.snapshots += 1;
+    await rmdir(folder.path);
+    return true;
   } catch (error) {
-    log.error(
-      { err: error, path: folder.path },
-      'this folder belongs to no snapshot and is kept: look at it and remove it by hand',
-    );
+    if (errnoOf(error) === 'ENOTEMPTY' || errnoOf(error) === 'ENOTDIR') return false;
+    throw error;
   }
 }
 
-/** Only a commit mounts below the root, and no commit runs now. */
+async function adopt(context: RecoveryContext, record: SnapshotRecord, tally: Tally): Promise<void> {
+  const { paths, store, log } = context;
+  const folder = paths.snapshot(record.id);
+  try {
+    const fault = await tidy(context, record, folder);
+    await store.exclusive('adopt', (tx) => tx.insert(fault === undefined ? record : { ...record, quarantine: fault }));
+    log.warn({ key: record.key, snapshot: record.id }, 'adopted a snapshot that the database did not know');
+    tally.adopted += 1;
+    tally.snapshots += 1;
+  } catch (error) {
+    log.error({ err: error, path: folder.path }, kept);
+  }
+}
+
+/** A parent that was named only at Commit may have a greater id than its child, so ids do not tell the order. */
+function parentsFirst(records: readonly SnapshotRecord[]): readonly SnapshotRecord[] {
+  const waiting = new Map(records.map((record) => [record.key, record]));
+  const ordered: SnapshotRecord[] = [];
+  for (const record of records) {
+    const line: SnapshotRecord[] = [];
+    for (let next = waiting.get(record.key); next; next = waiting.get(next.parent)) {
+      waiting.delete(next.key);
+      line.unshift(next);
+    }
+    ordered.push(...line);
+  }
+  return ordered;
+}
+
+/** Only a commit mounts below the root and attaches images there, and no commit runs now. */
 async function unmountLeftovers({ paths, log }: RecoveryContext): Promise<void> {
+  // The kernel tells real paths, and a link may lead to the root.
+  const real = new RootPaths(await realpath(paths.root));
   for (const { target } of await listMounts()) {
-    if (!isMountPointOfOurs(target, paths)) continue;
+    if (folderAround(target, real)?.mountPoint !== target) continue;
     try {
       await unmount(target);
       await removeTree(target);
@@ -150,11 +190,17 @@ async function unmountLeftovers({ paths, log }: RecoveryContext): Promise<void> 
       log.warn({ err: error, target }, 'could not unmount what a commit that was cut short had mounted');
     }
   }
+  for (const { device, image } of await listLoopDevices()) {
+    if (folderAround(image, real)?.writable !== image) continue;
+    await detachLoopDevice(device).catch((error: unknown) => {
+      log.warn({ err: error, device, image }, 'could not detach what a commit that was cut short had attached');
+    });
+  }
 }
 
-function isMountPointOfOurs(target: string, paths: RootPaths): boolean {
-  const id = parseId(basename(dirname(target)));
-  return id !== undefined && paths.snapshot(id).mountPoint === target;
+function folderAround(path: string, paths: RootPaths): SnapshotFolder | undefined {
+  const id = parseId(basename(dirname(path)));
+  return id === undefined ? undefined : paths.snapshot(id);
 }
 
 async function sweep({ log }: Pick<Context, 'log'>, folder: string): Promise<void> {

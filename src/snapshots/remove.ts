@@ -27,6 +27,7 @@ export async function removeSnapshot(context: Context, key: string): Promise<voi
       throw asSnapshotterError(error, `removing ${JSON.stringify(key)}`, context.paths.root);
     }
     context.merged.forget(id);
+    context.layers.remove(id);
   });
 }
 

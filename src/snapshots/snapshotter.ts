@@ -5,7 +5,7 @@ import { WritableLayers, writableLayerLimits } from '../ext4/index.js';
 import { SnapshotterError } from '../errors.js';
 import { diskUsage, lockExclusively, type DiskUsage, type Lock } from '../host/index.js';
 import { Jobs, type Slots } from '../jobs.js';
-import type { ExtractTarget } from '../layers/index.js';
+import { HeldLayers, type ExtractTarget } from '../layers/index.js';
 import type { Logger } from '../log.js';
 import { checkLabels, compileFilters, type MetadataStore } from '../metadata/index.js';
 import type { Labels, Mount } from '../vocabulary.js';
@@ -115,6 +115,7 @@ export class Snapshotter {
     }
     mustBeSound(record);
     const serve = serveOf(record);
+    if (serve.shape === 'image' && record.parent !== '') (await store.chain(record.parent)).forEach(mustBeSound);
     for (const file of filesOf(serve, record.id, paths)) {
       if (await exists(file)) continue;
       throw new SnapshotterError(
@@ -203,12 +204,14 @@ export class Snapshotter {
     const { log, tools, slots, conversionTimeoutMs: deadlineMs } = this.#options;
     const started = performance.now();
     const store = await openMetadata(this.#paths, log);
-    const report = await this.#reconcile(store);
+    const layers = new HeldLayers();
+    const report = await this.#reconcile(store, layers);
     log.info({ ...report, ms: Math.round(performance.now() - started) }, 'recovered');
     const context: Context = {
       ...this.#options,
       paths: this.#paths,
       store,
+      layers,
       keys: new KeyLocks(),
       merged: new MergedImages({ tools, slots, deadlineMs, log }),
       writable: new WritableLayers(),
@@ -221,9 +224,9 @@ export class Snapshotter {
     return context;
   }
 
-  async #reconcile(store: MetadataStore): Promise<RecoveryReport> {
+  async #reconcile(store: MetadataStore, layers: HeldLayers): Promise<RecoveryReport> {
     try {
-      return await recover({ paths: this.#paths, store, log: this.#options.log });
+      return await recover({ paths: this.#paths, store, layers, log: this.#options.log });
     } catch (error) {
       await store.close();
       throw error;

@@ -42,9 +42,11 @@ export async function discardFolder(context: TrashContext, id: number): Promise<
  *
  * @returns how many folders were erased
  */
-export async function eraseTrash({ paths, log }: TrashContext): Promise<number> {
+export async function eraseTrash({ paths, store, log }: TrashContext & Pick<Context, 'store'>): Promise<number> {
   let erased = 0;
-  for (const name of await readdir(paths.trash)) {
+  // In its turn with removals: a folder whose removal is not recorded yet may have to go back to its place.
+  const names = await store.exclusive('look into the trash', () => readdir(paths.trash));
+  for (const name of names) {
     try {
       await removeTree(join(paths.trash, name));
       erased += 1;

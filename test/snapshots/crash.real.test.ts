@@ -1,0 +1,191 @@
+import { execFile } from 'node:child_process';
+import { createHash } from 'node:crypto';
+import { mkdtemp, readdir, readFile, rm } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
+import { basename, join } from 'node:path';
+import { promisify } from 'node:util';
+import { afterAll, beforeAll, expect, it } from 'vitest';
+import { build } from 'vite';
+import { listMounts } from '../../src/host/index.js';
+import { packageRoot } from '../../src/package.js';
+import type { SnapshotInfo, Snapshotter } from '../../src/snapshots/index.js';
+import type { Mount } from '../../src/vocabulary.js';
+import { openSnapshotter } from '../conformance/in-process.js';
+import { requires } from '../harness/requires.js';
+import { makeChain, operations, type Operation } from './crash-operations.js';
+
+const exec = promisify(execFile);
+
+/** Crashes tried at the same time: each has a root of its own. */
+const lanes = 2;
+
+/** The child as one file: a process that starts in a fifth of a second, for hundreds of them. */
+const bundleFolder = join(packageRoot(), 'node_modules', '.cache', 'crash-child');
+const bundle = join(bundleFolder, 'crash-child.js');
+
+/** What a crash must not change. */
+interface Baseline {
+  readonly infos: ReadonlyMap<string, SnapshotInfo>;
+  readonly mounts: ReadonlyMap<string, readonly Mount[]>;
+  readonly layers: ReadonlyMap<string, string>;
+}
+
+requires(
+  'root',
+  'loop',
+  'erofs',
+  'ext4',
+  'overlay',
+  'mkfs.erofs',
+)('killed before any step, a restart finds', () => {
+  beforeAll(async () => {
+    await build({
+      configFile: false,
+      logLevel: 'error',
+      build: {
+        ssr: join(packageRoot(), 'test', 'snapshots', 'crash-child.ts'),
+        outDir: bundleFolder,
+        emptyOutDir: true,
+        target: 'node20',
+        rollupOptions: { output: { entryFileNames: 'crash-child.js' } },
+      },
+    });
+  });
+  afterAll(() => rm(bundleFolder, { recursive: true, force: true }));
+
+  it.each(Object.entries(operations))('every snapshot whole or absent: %s', async (name, operation) => {
+    await throughEveryCrash(name, operation);
+  });
+});
+
+async function throughEveryCrash(name: string, operation: Operation): Promise<void> {
+  const folder = await mkdtemp(join(tmpdir(), 'erofs-snapshotter-'));
+  let next = 1;
+  let crashes = 0;
+  let unharmed = false;
+  try {
+    const walk = async (lane: number) => {
+      const root = join(folder, `lane-${lane}`);
+      const pristine = `${root}.pristine`;
+      const baseline = await setUp(root, operation);
+      await exec('cp', ['-a', root, pristine]);
+      while (!unharmed) {
+        const limit = next++;
+        await exec('rm', ['-rf', root]);
+        await exec('cp', ['-a', pristine, root]);
+        const crashed = await crash(root, name, limit);
+        if (crashed) crashes += 1;
+        else unharmed = true;
+        await expectSound(root, operation, baseline, `${name}, step ${limit}`);
+      }
+    };
+    await Promise.all(Array.from({ length: lanes }, (_, lane) => walk(lane)));
+    expect(crashes, 'the operation was never cut short').toBeGreaterThan(3);
+  } finally {
+    await exec('rm', ['-rf', folder]);
+  }
+}
+
+async function setUp(root: string, operation: Operation): Promise<Baseline> {
+  const snapshotter = await openSnapshotter(root);
+  try {
+    await makeChain(snapshotter);
+    await operation.setUp?.(snapshotter);
+    const infos = await infosOf(snapshotter);
+    const mounts = new Map<string, readonly Mount[]>();
+    for (const { name, kind } of infos.values()) {
+      if (kind !== 'committed') mounts.set(name, await snapshotter.mounts(name));
+    }
+    return { infos, mounts, layers: await hashLayers(root) };
+  } finally {
+    await snapshotter.close();
+    await operation.damage?.(root);
+  }
+}
+
+/** @returns false when the operation had fewer steps than `limit` and came to its end */
+async function crash(root: string, name: string, limit: number): Promise<boolean> {
+  try {
+    await exec(process.execPath, [bundle, root, name, String(limit)]);
+    return false;
+  } catch (error) {
+    const { signal, stderr } = error as { signal?: string; stderr?: string };
+    if (signal === 'SIGKILL') return true;
+    throw new Error(`the child failed by itself at step ${limit}: ${stderr ?? String(error)}`, { cause: error });
+  }
+}
+
+async function expectSound(root: string, operation: Operation, before: Baseline, when: string): Promise<void> {
+  const snapshotter = await openSnapshotter(root);
+  try {
+    await snapshotter.cleanup();
+    await expectUnchanged(snapshotter, root, operation, before, when);
+    await expectNothingLeft(root, await infosOf(snapshotter), when);
+    await operation.run(snapshotter);
+    await snapshotter.cleanup();
+    const names = new Set([...before.infos.keys(), ...(operation.adds ?? [])]);
+    for (const removed of operation.removes ?? []) names.delete(removed);
+    const after = await infosOf(snapshotter);
+    expect([...after.keys()].sort(), `${when}, asked for again`).toEqual([...names].sort());
+    for (const { name, kind } of after.values()) if (kind !== 'committed') await snapshotter.mounts(name);
+    await expectNothingLeft(root, after, `${when}, asked for again`);
+    // What was cut short must be as good as what was not: it can be built upon.
+    for (const { name, kind } of after.values()) {
+      if (kind === 'committed') await snapshotter.view({ key: `check-${name}`, parent: name, labels: {} });
+    }
+  } finally {
+    await snapshotter.close();
+  }
+}
+
+async function expectUnchanged(
+  snapshotter: Snapshotter,
+  root: string,
+  { removes = [] }: Operation,
+  before: Baseline,
+  when: string,
+): Promise<void> {
+  const now = await infosOf(snapshotter);
+  for (const [name, { kind, parent }] of before.infos) {
+    if (removes.includes(name)) continue;
+    expect(now.get(name), when).toMatchObject({ name, kind, parent });
+    const mounts = before.mounts.get(name);
+    if (mounts) expect(await snapshotter.mounts(name), when).toEqual(mounts);
+  }
+  const layers = await hashLayers(root);
+  for (const [path, hash] of before.layers) expect(layers.get(path), `${when}: ${path}`).toBe(hash);
+}
+
+/** No temporary file, no folder without a record, nothing in the trash, no mount and no loop device. */
+async function expectNothingLeft(root: string, infos: ReadonlyMap<string, SnapshotInfo>, when: string): Promise<void> {
+  const paths = await readdir(root, { recursive: true });
+  expect(
+    paths.filter((path) => basename(path).startsWith('.tmp-')),
+    when,
+  ).toEqual([]);
+  expect(await readdir(join(root, 'trash')), when).toEqual([]);
+  expect(await readdir(join(root, 'snapshots')), when).toHaveLength(infos.size);
+  const mounted = (await listMounts()).filter(({ target }) => target.startsWith(root));
+  expect(mounted, when).toEqual([]);
+  const { stdout } = await exec('losetup', ['--list', '--noheadings', '--output', 'BACK-FILE']);
+  expect(
+    stdout.split('\n').filter((file) => file.startsWith(root)),
+    when,
+  ).toEqual([]);
+}
+
+async function infosOf(snapshotter: Snapshotter): Promise<ReadonlyMap<string, SnapshotInfo>> {
+  const infos = new Map<string, SnapshotInfo>();
+  for await (const info of snapshotter.list([])) infos.set(info.name, info);
+  return infos;
+}
+
+/** SHA-256 of every layer, by its path below the root. */
+async function hashLayers(root: string): Promise<ReadonlyMap<string, string>> {
+  const paths = (await readdir(root, { recursive: true })).filter((path) => path.endsWith('.erofs')).sort();
+  const hashes = paths.map(async (path) => {
+    const hash = createHash('sha256').update(await readFile(join(root, path)));
+    return [path, hash.digest('hex')] as const;
+  });
+  return new Map(await Promise.all(hashes));
+}
