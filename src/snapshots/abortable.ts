@@ -5,7 +5,11 @@
  */
 export async function abortable<T>(work: Promise<T>, signal: AbortSignal | undefined): Promise<T> {
   if (!signal) return work;
-  signal.throwIfAborted();
+  if (signal.aborted) {
+    // Nobody else may be waiting, and a failure that nobody takes would end the process.
+    work.catch(() => undefined);
+    throw signal.reason;
+  }
   let stop = () => {};
   const aborted = new Promise<never>((_resolve, reject) => {
     stop = () => {
