@@ -1,0 +1,50 @@
+import { access, constants } from 'node:fs/promises';
+import { delimiter, join } from 'node:path';
+import type { Compression } from './media-types.js';
+
+/** A program that decompresses its standard input to its standard output. */
+export interface DecompressionTool {
+  readonly tool: string;
+  readonly args: readonly string[];
+}
+
+/** Fastest first. igzip is of Intel's ISA-L (it runs on every amd64 and arm64), pigz decompresses on one core but reads and checks on others. */
+const candidates: Readonly<Record<Exclude<Compression, 'none'>, readonly DecompressionTool[]>> = {
+  gzip: [
+    { tool: 'igzip', args: ['-dc'] },
+    { tool: 'pigz', args: ['-dc'] },
+  ],
+  // Single-threaded zstd decompresses at disk speed already; without --long its memory stays below 128 MiB.
+  zstd: [{ tool: 'zstd', args: ['-dcq'] }],
+};
+
+/** Sets the limit to a file's size in the kernel, so that no decompressor can fill the disk however fast it writes. */
+const limiter = 'prlimit';
+
+/** The fastest installed program, or undefined when there is none, or no `prlimit` to bound it with. */
+export async function findDecompressionTool(
+  compression: Exclude<Compression, 'none'>,
+  searchPath = process.env['PATH'] ?? '',
+): Promise<DecompressionTool | undefined> {
+  if (!(await isOnPath(limiter, searchPath))) return undefined;
+  for (const candidate of candidates[compression]) if (await isOnPath(candidate.tool, searchPath)) return candidate;
+  return undefined;
+}
+
+/** The same command with its output file bounded, in bytes; a program that is stopped by it leaves no core file. */
+export function bounded({ tool, args }: DecompressionTool, limitBytes: number): DecompressionTool {
+  return { tool: limiter, args: [`--fsize=${limitBytes}`, '--core=0', tool, ...args] };
+}
+
+async function isOnPath(program: string, searchPath: string): Promise<boolean> {
+  for (const folder of searchPath.split(delimiter)) {
+    if (folder === '') continue;
+    try {
+      await access(join(folder, program), constants.X_OK);
+      return true;
+    } catch {
+      // Not in this folder: the next one may have it.
+    }
+  }
+  return false;
+}

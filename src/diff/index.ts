@@ -1,0 +1,1 @@
+export { LayerDiffer, type LayerContent, type LayerDifferOptions } from './apply.js';

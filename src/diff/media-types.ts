@@ -1,0 +1,41 @@
+import { SnapshotterError } from '../errors.js';
+
+export type Compression = 'none' | 'gzip' | 'zstd';
+
+/** What Apply answers: the layer as it is without compression. */
+export const uncompressedMediaType = 'application/vnd.oci.image.layer.v1.tar';
+
+/**
+ * Every layer media type that Apply converts. Sources: the OCI image specification 1.1 (layers, and the deprecated
+ * non-distributable ones), Docker's image manifest version 2 schema 2, and `application/vnd.docker.image.rootfs.diff.tar.zstd`,
+ * which builders write for zstd in Docker manifests.
+ */
+const compressions: ReadonlyMap<string, Compression> = new Map([
+  ['application/vnd.oci.image.layer.v1.tar', 'none'],
+  ['application/vnd.oci.image.layer.v1.tar+gzip', 'gzip'],
+  ['application/vnd.oci.image.layer.v1.tar+zstd', 'zstd'],
+  ['application/vnd.oci.image.layer.nondistributable.v1.tar', 'none'],
+  ['application/vnd.oci.image.layer.nondistributable.v1.tar+gzip', 'gzip'],
+  ['application/vnd.oci.image.layer.nondistributable.v1.tar+zstd', 'zstd'],
+  ['application/vnd.docker.image.rootfs.diff.tar', 'none'],
+  ['application/vnd.docker.image.rootfs.diff.tar.gzip', 'gzip'],
+  ['application/vnd.docker.image.rootfs.diff.tar.zstd', 'zstd'],
+  ['application/vnd.docker.image.rootfs.foreign.diff.tar', 'none'],
+  ['application/vnd.docker.image.rootfs.foreign.diff.tar.gzip', 'gzip'],
+  ['application/vnd.docker.image.rootfs.foreign.diff.tar.zstd', 'zstd'],
+]);
+
+export const layerMediaTypes: readonly string[] = [...compressions.keys()];
+
+/** @throws SnapshotterError `not-mine` for any other media type, so that containerd asks the next differ. */
+export function compressionOf(mediaType: string): Compression {
+  const compression = compressions.get(mediaType);
+  if (compression !== undefined) return compression;
+  throw new SnapshotterError(
+    'not-mine',
+    `media type ${JSON.stringify(mediaType.slice(0, 200))} is not a layer this differ converts`,
+    {
+      facts: { mediaType: mediaType.slice(0, 200) },
+    },
+  );
+}

@@ -1,0 +1,54 @@
+import { open, type FileHandle } from 'node:fs/promises';
+import { blockSize } from './tar-header.js';
+import type { TarFindings } from './tar-check.js';
+
+/** How many entries are built at once, so that memory stays flat. */
+const batch = 1000;
+
+/**
+ * Describes the folders that the tar leaves out, as root's with mode 0755, in place of its end-of-archive blocks: a later
+ * entry for a folder gives it its attributes. Only for a temporary copy whose digest has been taken already.
+ */
+export async function describeMissingFolders(path: string, { end, missingFolders }: TarFindings): Promise<void> {
+  const file = await open(path, 'r+');
+  try {
+    await file.truncate(end);
+    let at = end;
+    for (let index = 0; index < missingFolders.length; index += batch) {
+      const entries = Buffer.concat(missingFolders.slice(index, index + batch).map(folderEntry));
+      at += await writeAll(file, entries, at);
+    }
+    await writeAll(file, Buffer.alloc(2 * blockSize), at);
+  } finally {
+    await file.close();
+  }
+}
+
+async function writeAll(file: FileHandle, bytes: Buffer, position: number): Promise<number> {
+  for (let at = 0; at < bytes.length;) {
+    at += (await file.write(bytes, at, bytes.length - at, position + at)).bytesWritten;
+  }
+  return bytes.length;
+}
+
+/** @param folder a byte string. */
+function folderEntry(folder: string): Buffer {
+  const name = `${folder}/`;
+  if (name.length <= 100) return header(name, '5', 0);
+  const body = Buffer.alloc(Math.ceil((name.length + 1) / blockSize) * blockSize);
+  body.write(name, 0, 'latin1');
+  return Buffer.concat([header('././@LongLink', 'L', name.length + 1), body, header(name.slice(0, 100), '5', 0)]);
+}
+
+/** A ustar header of root's with mode 0755 and time 0. */
+function header(name: string, type: string, size: number): Buffer {
+  const block = Buffer.alloc(blockSize);
+  block.write(name, 0, 100, 'latin1');
+  block.write('0000755\0' + '0000000\0' + '0000000\0', 100, 'latin1');
+  block.write(`${size.toString(8).padStart(11, '0')}\0${'0'.repeat(11)}\0`, 124, 'latin1');
+  block.write(' '.repeat(8) + type, 148, 'latin1');
+  block.write('ustar\0' + '00', 257, 'latin1');
+  const sum = block.reduce((total, byte) => total + byte, 0);
+  block.write(`${sum.toString(8).padStart(6, '0')}\0 `, 148, 'latin1');
+  return block;
+}

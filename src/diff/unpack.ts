@@ -1,0 +1,165 @@
+import { constants } from 'node:fs';
+import { copyFile, open } from 'node:fs/promises';
+import { dirname } from 'node:path';
+import { isCode, SnapshotterError } from '../errors.js';
+import { freeBytes, requireFreeBytes } from '../host/index.js';
+import type { Digest } from '../vocabulary.js';
+import { decompress, type SizeLimit } from './decompress.js';
+import type { Inspector } from './inspector.js';
+import type { Compression } from './media-types.js';
+import { describeMissingFolders } from './tar-mend.js';
+
+/** The compressed layer as a file on this machine, its digest not yet checked. */
+export interface LocatedLayer {
+  readonly path: string;
+  /** Bytes. */
+  readonly size: number;
+  /** What the content must hash to. */
+  readonly digest: Digest;
+}
+
+/** A layer's tar, checked and ready for mkfs.erofs. */
+export interface UnpackedLayer {
+  readonly tarPath: string;
+  /** The digest of the whole tar (the diff ID) and its size. Of a plain tar it is taken only now. */
+  readonly diff: LateDigest;
+}
+
+interface DigestAndSize {
+  readonly digest: Digest;
+  readonly size: number;
+}
+
+interface LateDigest {
+  readonly get: () => Promise<DigestAndSize>;
+}
+
+export interface UnpackOptions {
+  readonly layer: LocatedLayer;
+  readonly compression: Compression;
+  /** A path for the tar, beside the layer's place; its caller removes what is there in the end. */
+  readonly temporaryTar: string;
+  readonly inspector: Inspector;
+  /** Bytes that a layer's tar may have, at most. */
+  readonly maxLayerBytes: number;
+  readonly deadlineMs: number;
+  readonly signal: AbortSignal;
+}
+
+/** Bytes that stay free on the disk whatever a layer unpacks to, for the daemon's own records and its neighbours. */
+const reservedBytes = 64 * 1024 * 1024;
+
+/**
+ * Makes a layer a checked tar file. A plain tar is taken where it lies; a compressed one is written once, and its digest, the
+ * tar's digest and the check of its headers are taken by another thread while the decompressor writes.
+ *
+ * @throws SnapshotterError `data-loss` when the content does not have its digest, whatever else is wrong with it then;
+ *   `invalid-argument` malformed content; `resource-exhausted`, `deadline-exceeded`, `cancelled`
+ */
+export async function unpack(o: UnpackOptions): Promise<UnpackedLayer> {
+  return o.compression === 'none' ? takePlain(o) : unpackCompressed(o, o.compression);
+}
+
+async function takePlain(o: UnpackOptions): Promise<UnpackedLayer> {
+  const { layer, inspector } = o;
+  const digest = contentDigest(o);
+  // The headers alone are read quickly; the digest is then taken while mkfs.erofs runs.
+  const headers = inspector.inspect({ path: layer.path, digest: false, tar: true }).finish();
+  const { tar } = await orWrongDigest(digest, headers);
+  const missing = tar?.missingFolders.length ?? 0;
+  await requireFreeBytes(dirname(o.temporaryTar), layer.size * (missing > 0 ? 2 : 1), `layer ${layer.digest}`);
+  if (!tar || missing === 0) return { tarPath: layer.path, diff: digest };
+  await copyFile(layer.path, o.temporaryTar, constants.COPYFILE_FICLONE);
+  await describeMissingFolders(o.temporaryTar, tar);
+  return { tarPath: o.temporaryTar, diff: digest };
+}
+
+async function unpackCompressed(o: UnpackOptions, compression: Exclude<Compression, 'none'>): Promise<UnpackedLayer> {
+  const { layer } = o;
+  const folder = dirname(o.temporaryTar);
+  // The tar and then the image, neither of which is smaller than the compressed layer.
+  await requireFreeBytes(folder, 2 * layer.size, `layer ${layer.digest}`);
+  const limit = await sizeLimit(o, folder);
+  const content = contentDigest(o);
+  const { digest, size, tar } = await orWrongDigest(content, decompressAndInspect(o, compression, limit));
+  await content.get();
+  await requireFreeBytes(folder, size, `the image of layer ${layer.digest}`);
+  if (tar && tar.missingFolders.length > 0) await describeMissingFolders(o.temporaryTar, tar);
+  return { tarPath: o.temporaryTar, diff: { get: () => Promise.resolve({ digest: mustHave(digest), size }) } };
+}
+
+async function decompressAndInspect(o: UnpackOptions, compression: Exclude<Compression, 'none'>, limit: SizeLimit) {
+  const { layer, temporaryTar, inspector, deadlineMs } = o;
+  await (await open(temporaryTar, 'wx', 0o600)).close();
+  const tar = inspector.inspect({ path: temporaryTar, digest: true, tar: true });
+  // A tar that is refused early need not be decompressed to its end.
+  const stop = new AbortController();
+  void tar.refused.then((error) => stop.abort(error));
+  await decompress({
+    source: layer,
+    compression,
+    output: temporaryTar,
+    limit,
+    onGrowth: tar.advance,
+    deadlineMs,
+    signal: AbortSignal.any([o.signal, stop.signal]),
+  });
+  return tar.finish();
+}
+
+/** Checks the content against the layer's digest: begun when first wanted, and then done once. */
+function contentDigest({ layer, inspector }: UnpackOptions): LateDigest {
+  let content: Promise<DigestAndSize> | undefined;
+  const begin = async (): Promise<DigestAndSize> => {
+    const { digest, size } = await inspector.inspect({ path: layer.path, digest: true, tar: false }).finish();
+    if (digest === layer.digest) return { digest, size };
+    throw new SnapshotterError(
+      'data-loss',
+      `the layer's content has digest ${digest}, and ${layer.digest} was expected`,
+      {
+        facts: { found: mustHave(digest), expected: layer.digest, path: layer.path, size },
+        next: 'remove the image and pull it again',
+      },
+    );
+  };
+  return { get: () => (content ??= begin()) };
+}
+
+/** Content that is not what its digest says explains whatever else is wrong with it. */
+async function orWrongDigest<T>(content: LateDigest, work: Promise<T>): Promise<T> {
+  try {
+    return await work;
+  } catch (error) {
+    if (isCode(error, 'invalid-argument')) await content.get();
+    throw error;
+  }
+}
+
+async function sizeLimit({ layer, maxLayerBytes }: UnpackOptions, folder: string): Promise<SizeLimit> {
+  const free = await freeBytes(folder);
+  const room = Math.max(0, free - reservedBytes);
+  if (maxLayerBytes <= room) {
+    return {
+      bytes: maxLayerBytes,
+      error: () =>
+        new SnapshotterError('invalid-argument', `layer ${layer.digest} unpacks to more than ${maxLayerBytes} bytes`, {
+          facts: { limitBytes: maxLayerBytes, compressedBytes: layer.size },
+          next: 'raise the limit for the size of a layer if you trust the image',
+        }),
+    };
+  }
+  return {
+    bytes: room,
+    error: () =>
+      new SnapshotterError(
+        'resource-exhausted',
+        `layer ${layer.digest} unpacks to more than fits at ${folder}, where ${free} bytes are free`,
+        { facts: { path: folder, freeBytes: free }, next: 'free disk space and try again' },
+      ),
+  };
+}
+
+function mustHave(digest: Digest | undefined): Digest {
+  if (digest !== undefined) return digest;
+  throw new SnapshotterError('internal', 'a digest was asked for and not taken');
+}

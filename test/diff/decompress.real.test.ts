@@ -1,0 +1,157 @@
+import { randomBytes } from 'node:crypto';
+import { readFile, writeFile } from 'node:fs/promises';
+import { join } from 'node:path';
+import { describe, expect, it } from 'vitest';
+import { gzipSync } from 'node:zlib';
+import { run } from '../../src/host/index.js';
+import { decompress, type DecompressOptions } from '../../src/diff/decompress.js';
+import { nodeDecoder } from '../../src/diff/strict-decoder.js';
+import { isCode, SnapshotterError } from '../../src/errors.js';
+import { temporaryFolder } from '../host/temporary.js';
+import { gzipMembers } from './apply-world.js';
+import { onlyPrograms, programOnPath } from './search-path.js';
+
+/** Large enough for a program to be started, and no two megabytes alike. */
+const data = Buffer.concat([randomBytes(700_000), Buffer.alloc(3_000_000, 'a layer '), randomBytes(700_000)]);
+const packed = gzipSync(data);
+const more = randomBytes(300_000);
+
+/** Like igzip 2.30 and pigz 2.6, which exit with 0 whatever follows a member. */
+const careless = 'gzip -dcq; [ $? -ne 1 ]';
+
+async function unpacked(blob: Buffer, o: Partial<DecompressOptions> = {}): Promise<Buffer> {
+  const folder = await temporaryFolder();
+  const path = join(folder, 'blob');
+  const output = join(folder, 'tar');
+  await writeFile(path, blob);
+  await writeFile(output, '');
+  await decompress({
+    source: { path, size: blob.length },
+    compression: 'gzip',
+    output,
+    limit: { bytes: 2 ** 40, error: () => new SnapshotterError('invalid-argument', 'larger than allowed') },
+    onGrowth: () => undefined,
+    deadlineMs: 60_000,
+    signal: new AbortController().signal,
+    ...o,
+  });
+  return readFile(output);
+}
+
+const refusal = (message: RegExp) =>
+  expect.toSatisfy((error) => isCode(error, 'invalid-argument') && message.test(error.message)) as Error;
+
+const badByte = (blob: Buffer, position: number) => {
+  const copy = Buffer.from(blob);
+  copy[position] = (copy[position] ?? 0) ^ 0x10;
+  return copy;
+};
+
+const broken: Readonly<Record<string, Buffer>> = {
+  'cut in the middle': packed.subarray(0, packed.length / 2),
+  'cut before its last byte': packed.subarray(0, packed.length - 1),
+  'with a wrong checksum': badByte(packed, packed.length - 6),
+  'with a wrong length': badByte(packed, packed.length - 2),
+  'with a changed byte': badByte(packed, packed.length >> 1),
+  'followed by random bytes': Buffer.concat([packed, randomBytes(100)]),
+  'followed by zeros': Buffer.concat([packed, Buffer.alloc(512)]),
+  'followed by one byte': Buffer.concat([packed, Buffer.from('G')]),
+  'followed by the beginning of a header': Buffer.concat([packed, Buffer.from([0x1f, 0x8b])]),
+  'with garbage between two members': Buffer.concat([packed, Buffer.from('garbage'), gzipSync(more)]),
+  'with a second member that is cut': Buffer.concat([packed, gzipSync(more).subarray(0, 100_000)]),
+};
+
+describe.each(['no program', 'igzip', 'pigz', 'a careless program'])('gzip, decompressed by %s', (tool) => {
+  /** A program that is not installed is replaced by what stands for it everywhere. */
+  const useTool = async () => {
+    const installed = (await programOnPath(tool)) !== undefined;
+    if (installed) await onlyPrograms(['prlimit', tool]);
+    else await onlyPrograms(['prlimit', 'gzip'], tool === 'no program' ? {} : { igzip: careless });
+  };
+
+  it('gives the bytes that were compressed, of one member and of several', async () => {
+    await useTool();
+    expect((await unpacked(packed)).equals(data)).toBe(true);
+    const several = gzipMembers(data, Buffer.alloc(0), more, Buffer.alloc(0));
+    expect((await unpacked(several)).equals(Buffer.concat([data, more]))).toBe(true);
+  });
+
+  it.each(Object.entries(broken))('refuses a layer %s, and says where', async (_title, blob) => {
+    await useTool();
+    await expect(unpacked(blob)).rejects.toThrow(refusal(/not sound gzip: .*\d+ bytes in, \d+ bytes out/));
+  });
+
+  it('stops at the size limit', async () => {
+    await useTool();
+    const bomb = Buffer.concat([gzipSync(randomBytes(400_000)), gzipSync(Buffer.alloc(50_000_000))]);
+    const limit = { bytes: 5_000_000, error: () => new SnapshotterError('invalid-argument', 'larger than allowed') };
+    await expect(unpacked(bomb, { limit })).rejects.toThrow(refusal(/larger than allowed/));
+  });
+
+  it('stops when it is cancelled', async () => {
+    await useTool();
+    const controller = new AbortController();
+    const onGrowth = () => controller.abort(new SnapshotterError('cancelled', 'enough'));
+    await expect(
+      unpacked(gzipSync(Buffer.alloc(200_000_000)), { onGrowth, signal: controller.signal }),
+    ).rejects.toThrow('enough');
+  });
+});
+
+describe('gzip', () => {
+  it('is read to its end when a member begins across the border of two parts', async () => {
+    await onlyPrograms([]);
+    for (const shift of [1, 2, 5, 9, 10]) {
+      const rest = 1024 * 1024 - shift;
+      const first = gzipSync(randomBytes(rest - 2000));
+      // A name in the header makes the member exactly as long as wanted.
+      const named = withName(first, rest - first.length);
+      expect(named.length).toBe(rest);
+      expect((await unpacked(Buffer.concat([named, gzipSync(more)]))).subarray(-more.length).equals(more)).toBe(true);
+    }
+  });
+
+  it('is refused when the bytes are something else, before a program is started', async () => {
+    await expect(unpacked(Buffer.from('\x28\xb5\x2f\xfd and so on', 'latin1'))).rejects.toThrow(
+      refusal(/begins with 28b52ffd/),
+    );
+    await expect(unpacked(Buffer.alloc(0))).rejects.toThrow(refusal(/begins with nothing/));
+  });
+});
+
+/** The same member with a file name of `bytes - 1` characters and its zero. */
+function withName(member: Buffer, bytes: number): Buffer {
+  const header = Buffer.from(member.subarray(0, 10));
+  header[3] = 0x08;
+  return Buffer.concat([header, Buffer.alloc(bytes - 1, 0x6e), Buffer.alloc(1), member.subarray(10)]);
+}
+
+/** node:zlib reads zstd from Node.js 22.15 on. */
+const zstdReaders = ['zstd', ...(nodeDecoder('zstd') ? ['no program'] : [])];
+
+describe('zstd', () => {
+  const zstdOf = async (bytes: Uint8Array): Promise<Buffer> => {
+    const folder = await temporaryFolder();
+    await writeFile(join(folder, 'in'), bytes);
+    await run('zstd', ['-q', join(folder, 'in'), '-o', join(folder, 'out')], { deadlineMs: 60_000 });
+    return readFile(join(folder, 'out'));
+  };
+  const skippable = Buffer.concat([Buffer.from('502a4d1804000000', 'hex'), Buffer.from('note')]);
+
+  it('is refused with advice where nothing reads it', async () => {
+    const blob = Buffer.concat([Buffer.from('28b52ffd', 'hex'), Buffer.alloc(100)]);
+    await onlyPrograms([]);
+    const expected = nodeDecoder('zstd') ? 'invalid-argument' : 'failed-precondition';
+    await expect(unpacked(blob, { compression: 'zstd' })).rejects.toMatchObject({ code: expected });
+  });
+
+  it.each(zstdReaders)('gives the bytes of frames and skips skippable ones, by %s', async (tool) => {
+    const blob = Buffer.concat([await zstdOf(data), skippable, await zstdOf(more), skippable]);
+    const garbage = Buffer.concat([blob, randomBytes(20)]);
+    await onlyPrograms(tool === 'zstd' ? ['prlimit', 'zstd'] : []);
+    expect((await unpacked(blob, { compression: 'zstd' })).equals(Buffer.concat([data, more]))).toBe(true);
+    for (const bad of [garbage, blob.subarray(0, blob.length - 1), blob.subarray(0, 500_000)]) {
+      await expect(unpacked(bad, { compression: 'zstd' })).rejects.toThrow(refusal(/not sound zstd/));
+    }
+  });
+});

@@ -1,0 +1,38 @@
+import { createHash } from 'node:crypto';
+import { createReadStream } from 'node:fs';
+import { mkdtemp, rename, rm, stat } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { LayerDiffer } from '../../src/diff/index.js';
+import { Slots } from '../../src/jobs.js';
+import { silentLogger } from '../../src/log.js';
+
+/** Converts the blob named by the first argument, of the media type named by the second, and prints its own peak memory in bytes. */
+const [path = '', mediaType = ''] = process.argv.slice(2);
+const hash = createHash('sha256');
+for await (const part of createReadStream(path)) hash.update(part as Buffer);
+const { size } = await stat(path);
+const folder = await mkdtemp(join(tmpdir(), 'erofs-snapshotter-'));
+const differ = new LayerDiffer({
+  content: { open: () => Promise.resolve({ kind: 'file', path, size }) },
+  slots: new Slots(1),
+  conversionTimeoutMs: 100_000,
+  log: silentLogger(),
+});
+try {
+  await differ.apply({
+    descriptor: { mediaType, digest: `sha256:${hash.digest('hex')}`, size },
+    target: {
+      id: 1,
+      diffId: undefined,
+      adoptLayer: () => Promise.resolve(undefined),
+      temporary: (purpose) => join(folder, purpose),
+      publishLayer: (image) => rename(image, join(folder, 'published')),
+    },
+    signal: new AbortController().signal,
+  });
+  process.stdout.write(String(process.resourceUsage().maxRSS * 1024));
+} finally {
+  await differ.close();
+  await rm(folder, { recursive: true, force: true });
+}
