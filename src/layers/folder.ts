@@ -1,41 +1,76 @@
-import { lstat, readdir, readlink, rename, rm, symlink } from 'node:fs/promises';
-import { basename, join } from 'node:path';
+import { link, lstat, readdir, rename, rm, stat, symlink } from 'node:fs/promises';
+import { join } from 'node:path';
 
-import { errnoOf } from '../errors.js';
+import { errnoOf, SnapshotterError } from '../errors.js';
 import { verifyLayer, type Superblock } from '../erofs/index.js';
-import { publish, syncFolder, temporaryBeside } from '../host/index.js';
+import { publish, removeTree, setImmutable, syncFolder, temporaryBeside } from '../host/index.js';
 import type { Digest } from '../vocabulary.js';
 import { digestOfFileName, layerFileName, layerLinkName } from './names.js';
+import type { ConvertedLayer } from './target.js';
 
 /** What a record keeps of a snapshot's layer. */
 export interface LayerRecord {
   /** The file's name in the snapshot's folder. */
   readonly file: string;
-  readonly digest?: Digest;
   readonly uuid: string;
   /** Size of the image in blocks of 4096 bytes. */
   readonly blocks: number;
+  /** Where it came from, when Apply made it. */
+  readonly applied?: AppliedLayer | undefined;
+}
+
+export interface AppliedLayer {
+  readonly digest: Digest;
+  readonly diffId: Digest;
+  readonly tarBytes: number;
+  /** The image's time of modification in nanoseconds, by which a later change is noticed. */
+  readonly modified: string;
+}
+
+/** Makes an image that Apply converted the layer of `folder`. */
+export async function publishAppliedLayer(
+  folder: string,
+  temporaryPath: string,
+  layer: ConvertedLayer,
+): Promise<LayerRecord> {
+  const { digest, diffId, tarBytes, superblock } = layer;
+  const file = layerFileName(digest);
+  await publish(temporaryPath, join(folder, file));
+  await linkLayer(folder, file);
+  const modified = await modificationTime(join(folder, file));
+  return { file, uuid: superblock.uuid, blocks: superblock.blocks, applied: { digest, diffId, tarBytes, modified } };
 }
 
 /**
- * Makes an image that Apply converted the layer of `folder`. Ready once `layer.erofs` is there: the link is renamed last.
+ * Makes the layer of another snapshot that of `folder` too, by a hard link: either can be removed without the other.
+ *
+ * @throws SnapshotterError `data-loss` when it is damaged, or was changed since it was converted; `not-found` when it is gone
  */
-export async function publishExtractedLayer(folder: string, temporaryPath: string, digest: Digest): Promise<void> {
-  const fileName = layerFileName(digest);
-  await publish(temporaryPath, join(folder, fileName));
-  const link = join(folder, layerLinkName);
-  const temporaryLink = temporaryBeside(link);
-  await symlink(fileName, temporaryLink);
+export async function shareLayer(owner: string, layer: LayerRecord, folder: string): Promise<void> {
+  const source = join(owner, layer.file);
+  await checkUnchanged(source, layer);
+  const temporary = temporaryBeside(join(folder, layer.file));
   try {
-    await rename(temporaryLink, link);
-  } catch (error) {
-    await rm(temporaryLink, { force: true });
-    throw error;
+    await hardLink(source, temporary);
+    await rename(temporary, join(folder, layer.file));
+  } finally {
+    await rm(temporary, { force: true });
   }
-  await syncFolder(folder);
-  for (const other of await layerFiles(folder)) {
-    if (other !== fileName && other !== layerLinkName) await rm(join(folder, other), { force: true });
-  }
+  await linkLayer(folder, layer.file);
+}
+
+/**
+ * Checks an image that Apply made against what was recorded then.
+ *
+ * @throws SnapshotterError `data-loss`, `not-found`
+ */
+export async function checkUnchanged(path: string, { uuid, blocks, applied }: LayerRecord): Promise<void> {
+  const superblock = await verifyLayer(path, uuid);
+  if (superblock.blocks === blocks && (!applied || (await modificationTime(path)) === applied.modified)) return;
+  throw new SnapshotterError('data-loss', `the layer ${path} was changed after it was made`, {
+    facts: { path },
+    next: 'remove the image and pull it again',
+  });
 }
 
 /** Makes an image that Commit converted the layer of `folder`: a plain `layer.erofs`, since no descriptor names it. */
@@ -48,32 +83,9 @@ export async function publishConvertedLayer(
   return { file: layerLinkName, uuid: superblock.uuid, blocks: superblock.blocks };
 }
 
-/**
- * The layer that Apply published in an extract snapshot, verified, or undefined when there is none.
- *
- * A plain file named `layer.erofs` in a snapshot that is not committed is what a Commit that did not finish left behind; its
- * source may have changed since, so it counts as none.
- *
- * @throws SnapshotterError `data-loss` when the image is damaged.
- */
-export async function findExtractedLayer(folder: string): Promise<LayerRecord | undefined> {
-  const link = join(folder, layerLinkName);
-  let target: string;
-  try {
-    target = await readlink(link);
-  } catch (error) {
-    if (errnoOf(error) === 'ENOENT' || errnoOf(error) === 'EINVAL') return undefined;
-    throw error;
-  }
-  const digest = digestOfFileName(target);
-  if (digest === undefined || basename(target) !== target) return undefined;
-  const superblock = await verifyLayer(join(folder, target));
-  return { file: target, digest, uuid: superblock.uuid, blocks: superblock.blocks };
-}
-
 /** Removes every layer file of a snapshot that did not become committed. */
 export async function withdrawLayers(folder: string): Promise<void> {
-  for (const name of await layerFiles(folder)) await rm(join(folder, name), { force: true });
+  for (const name of await layerFiles(folder)) await removeTree(join(folder, name));
   await syncFolder(folder);
 }
 
@@ -85,6 +97,40 @@ export async function hasUnfinishedConversion(folder: string): Promise<boolean> 
     if (errnoOf(error) === 'ENOENT') return false;
     throw error;
   }
+}
+
+/** Points `layer.erofs` at `file`, for whoever looks a layer up by that name, and removes layers of other names. */
+async function linkLayer(folder: string, file: string): Promise<void> {
+  const linkPath = join(folder, layerLinkName);
+  const temporary = temporaryBeside(linkPath);
+  try {
+    await symlink(file, temporary);
+    await rename(temporary, linkPath);
+  } finally {
+    await rm(temporary, { force: true });
+  }
+  await syncFolder(folder);
+  for (const other of await layerFiles(folder)) {
+    if (other !== file && other !== layerLinkName) await removeTree(join(folder, other));
+  }
+}
+
+/** An immutable file takes no further name, so its attribute is lifted for that moment. */
+async function hardLink(source: string, target: string): Promise<void> {
+  try {
+    await link(source, target);
+  } catch (error) {
+    if (errnoOf(error) !== 'EPERM' || !(await setImmutable(source, false))) throw error;
+    try {
+      await link(source, target);
+    } finally {
+      await setImmutable(source, true);
+    }
+  }
+}
+
+async function modificationTime(path: string): Promise<string> {
+  return String((await stat(path, { bigint: true })).mtimeNs);
 }
 
 async function layerFiles(folder: string): Promise<string[]> {

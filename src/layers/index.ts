@@ -1,10 +1,12 @@
-export { digestOfFileName, layerFileName, manifestLine } from './names.js';
 export {
-  findExtractedLayer,
+  checkUnchanged,
   hasUnfinishedConversion,
+  publishAppliedLayer,
   publishConvertedLayer,
-  publishExtractedLayer,
+  shareLayer,
   withdrawLayers,
   type LayerRecord,
 } from './folder.js';
-export type { ExtractTarget } from './target.js';
+export { manifestLine } from './names.js';
+export { HeldLayers } from './shared.js';
+export type { ConvertedLayer, ExtractTarget, LayerTar } from './target.js';

@@ -49,7 +49,12 @@ const snapshotRecord = z.strictObject({
   serve: serve.optional(),
   writableBytes: z.int().min(0).optional(),
   layer: z
-    .strictObject({ file: fileName, digest: digest.optional(), uuid: z.string().min(1), blocks: z.int().min(0) })
+    .strictObject({
+      file: fileName,
+      uuid: z.string().min(1),
+      blocks: z.int().min(0),
+      applied: z.strictObject({ digest, diffId: digest, tarBytes: z.int().min(0), modified: z.string() }).optional(),
+    })
     .optional(),
   usage: z.strictObject({ bytes: z.int().min(0), inodes: z.int().min(0) }).optional(),
   quarantine: z.string().optional(),
@@ -68,7 +73,9 @@ export type Serve = z.output<typeof serve>;
 /**
  * What the store knows about one snapshot. `key` is the key of a View or Active, the name of a committed one; `parent`
  * is a committed name or '' for none; times are ISO 8601 in UTC. `role` is what it was prepared as and survives Commit.
- * `quarantine` says why it cannot be used.
+ * `quarantine` says why it cannot be used. `layer.applied` is there when Apply made the layer: the digest of the blob it
+ * came from, the digest and size in bytes of the tar in it, and the image's time of modification in nanoseconds, by which
+ * a later change is noticed.
  */
 export type SnapshotRecord = Readonly<z.output<typeof snapshotRecord>>;
 

@@ -1,6 +1,12 @@
 import { SnapshotterError } from '../errors.js';
 import { temporaryBeside } from '../host/index.js';
-import { publishAppliedLayer, shareLayer, type ExtractTarget, type LayerRecord, type LayerTar } from '../layers/index.js';
+import {
+  publishAppliedLayer,
+  shareLayer,
+  type ExtractTarget,
+  type LayerRecord,
+  type LayerTar,
+} from '../layers/index.js';
 import type { SnapshotRecord } from '../metadata/index.js';
 import { isDigest, type Digest, type Mount } from '../vocabulary.js';
 import type { Context } from './context.js';

@@ -13,7 +13,12 @@ const full: SnapshotRecord = recordOf({
   labels: { 'containerd.io/snapshot.ref': digest },
   role: 'extract',
   serve: { shape: 'extract' },
-  layer: { file: `sha256-${'ab'.repeat(32)}.erofs`, digest, uuid: '0f8fad5b-d9cb-469f-a165-70867728950e', blocks: 9 },
+  layer: {
+    file: `sha256-${'ab'.repeat(32)}.erofs`,
+    uuid: '0f8fad5b-d9cb-469f-a165-70867728950e',
+    blocks: 9,
+    applied: { digest, diffId: digest, tarBytes: 10240, modified: '1763700000000000001' },
+  },
   usage: { bytes: 36864, inodes: 3 },
   quarantine: 'its layer is damaged',
 });
@@ -51,7 +56,11 @@ describe('a broken record is data-loss that names place and field', () => {
     ['a time that is none', change({ createdAt: 'yesterday' }), '"createdAt"'],
     ['a layer file that is a path', change({ layer: { ...full.layer, file: '../x' } }), '"layer.file"'],
     ['a layer file ..', change({ layer: { ...full.layer, file: '..' } }), '"layer.file"'],
-    ['a short digest', change({ layer: { ...full.layer, digest: 'sha256:ab' } }), '"layer.digest"'],
+    [
+      'a short digest',
+      change({ layer: { ...full.layer, applied: { ...full.layer?.applied, digest: 'sha256:ab' } } }),
+      '"layer.applied.digest"',
+    ],
     ['fewer files than layers', change({ serve: { ...image, files: ['a'] } }), '"serve"'],
     ['merged without its snapshot', change({ serve: { ...image, merged: undefined } }), '"serve"'],
     ['merged of one layer', change({ serve: { ...image, layers: [1], files: ['a'] } }), '"serve"'],

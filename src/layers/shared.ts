@@ -1,0 +1,47 @@
+import type { Digest } from '../vocabulary.js';
+import type { LayerRecord } from './folder.js';
+
+/** A layer that a snapshot holds, wherever it came from. */
+export interface HeldLayer {
+  readonly id: number;
+  readonly layer: LayerRecord;
+}
+
+/**
+ * Which snapshots hold a layer, by the digest of its blob and by its diff ID. Kept in memory only: it follows from the records.
+ */
+export class HeldLayers {
+  readonly #byId = new Map<number, HeldLayer>();
+  readonly #byDigest = new Map<Digest, Set<number>>();
+
+  add(held: HeldLayer): void {
+    this.remove(held.id);
+    this.#byId.set(held.id, held);
+    for (const digest of digestsOf(held.layer)) {
+      const ids = this.#byDigest.get(digest);
+      if (ids) ids.add(held.id);
+      else this.#byDigest.set(digest, new Set([held.id]));
+    }
+  }
+
+  remove(id: number): void {
+    const held = this.#byId.get(id);
+    if (!held) return;
+    this.#byId.delete(id);
+    for (const digest of digestsOf(held.layer)) {
+      const ids = this.#byDigest.get(digest);
+      ids?.delete(id);
+      if (ids?.size === 0) this.#byDigest.delete(digest);
+    }
+  }
+
+  /** Those that hold the layer with this digest of its blob or of its tar. */
+  find(digest: Digest): readonly HeldLayer[] {
+    const ids = [...(this.#byDigest.get(digest) ?? [])];
+    return ids.map((id) => this.#byId.get(id)).filter((held) => held !== undefined);
+  }
+}
+
+function digestsOf({ applied }: LayerRecord): readonly Digest[] {
+  return applied ? [...new Set([applied.digest, applied.diffId])] : [];
+}
