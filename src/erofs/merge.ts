@@ -3,7 +3,8 @@ import type { OldestFirst, RootAttributes } from '../vocabulary.js';
 import { mergeArguments } from './args.js';
 import { verifyMerged, type MergedImage } from './devices.js';
 import { makeImage, type ImageOptions } from './mkfs.js';
-import { isUnsaidRoot, mendRoot, readRootAttributes, unsaidRoot } from './root-inode.js';
+import { isUnsaid } from './mend.js';
+import { mendRoot, readRootAttributes, unsaidRoot } from './root-inode.js';
 import { mergedUuid } from './uuid.js';
 import { verifyLayer } from './verify.js';
 
@@ -46,5 +47,5 @@ export async function mergeLayers(o: MergeOptions): Promise<MergedImage> {
  */
 export async function chainRootAttributes(layers: OldestFirst<string>): Promise<RootAttributes> {
   const roots = await Promise.all(layers.map((layer) => readRootAttributes(layer)));
-  return roots.findLast((root) => !isUnsaidRoot(root)) ?? unsaidRoot;
+  return roots.findLast((root) => !isUnsaid(root)) ?? unsaidRoot;
 }

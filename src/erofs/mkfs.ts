@@ -2,7 +2,7 @@ import { rm } from 'node:fs/promises';
 import { SnapshotterError } from '../errors.js';
 import { run } from '../host/index.js';
 import { convertDirectoryArguments, convertTarArguments } from './args.js';
-import { mendUnsaidRoot } from './root-inode.js';
+import { mendUnsaidDirectories, trustOpaqueMarks } from './mend.js';
 import type { Superblock } from './superblock.js';
 import { verifyLayer } from './verify.js';
 
@@ -29,8 +29,8 @@ export interface ConvertDirectoryOptions extends ConvertOptions {
 }
 
 /**
- * Turns an uncompressed layer tar into an image, verified. AUFS whiteouts become overlay's. A root directory that the tar does
- * not describe becomes 0755 root:root at time 0.
+ * Turns an uncompressed layer tar into an image, verified. AUFS whiteouts become overlay's. Directories that the tar
+ * does not describe, the root among them, become 0755 root:root at time 0.
  *
  * @throws SnapshotterError as `run` does, and `internal` when the tool succeeded but its output is not what was asked for.
  */
@@ -43,14 +43,15 @@ export async function convertTar(o: ConvertTarOptions): Promise<Superblock> {
     ...(fromFile ? {} : { stdin: tar.fd }),
     check: async () => {
       await verifyLayer(output, uuid);
-      await mendUnsaidRoot(output);
+      await mendUnsaidDirectories(output);
       return verifyLayer(output, uuid);
     },
   });
 }
 
 /**
- * Turns a directory into an image, verified: an overlay's upper directory keeps its whiteouts and opaque marks.
+ * Turns a directory into an image, verified: an overlay's upper directory keeps its whiteouts and opaque marks
+ * (`user.overlay.opaque` as `trusted.overlay.opaque`).
  *
  * @throws SnapshotterError as `convertTar` does.
  */
@@ -59,7 +60,11 @@ export async function convertDirectory(o: ConvertDirectoryOptions): Promise<Supe
   return makeImage(o, {
     what: `converting ${directory} to EROFS`,
     args: convertDirectoryArguments({ output, uuid, directory }),
-    check: () => verifyLayer(output, uuid),
+    check: async () => {
+      await verifyLayer(output, uuid);
+      await trustOpaqueMarks(output);
+      return verifyLayer(output, uuid);
+    },
   });
 }
 

@@ -30,8 +30,12 @@ export interface Superblock {
   readonly extraDevices: number;
   /** Bytes from the start of the image. */
   readonly deviceTableOffset: number;
+  /** Where inodes are counted from, in bytes from the start of the image. */
+  readonly metadataOffset: number;
   /** Where the root inode begins, in bytes from the start of the image. */
   readonly rootOffset: number;
+  /** Where shared xattrs are counted from, in bytes from the start of the image. */
+  readonly sharedXattrsOffset: number;
   /** Seconds and nanoseconds that compact inodes have as their mtime. */
   readonly epoch: bigint;
   readonly fixedNsec: number;
@@ -116,8 +120,10 @@ export function decodeSuperblock(raw: Buffer, path: string): Superblock {
     bytes: blocks * size,
     extraDevices: raw.readUInt16LE(86),
     deviceTableOffset: raw.readUInt16LE(88) * deviceSlotSize,
-    // Inodes are addressed in units of 32 bytes from the start of the metadata area.
+    metadataOffset: raw.readUInt32LE(40) * size,
+    // Inodes are numbered in units of 32 bytes.
     rootOffset: raw.readUInt32LE(40) * size + raw.readUInt16LE(14) * 32,
+    sharedXattrsOffset: raw.readUInt32LE(44) * size,
     epoch: raw.readBigInt64LE(24),
     fixedNsec: raw.readUInt32LE(32),
     hasChecksum: (raw.readUInt32LE(8) & compatChecksum) !== 0,

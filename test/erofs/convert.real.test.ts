@@ -17,7 +17,12 @@ beforeEach(async () => {
   folder = await temporaryFolder();
 });
 
-requires('mkfs.erofs')('a layer tar becomes an image', () => {
+requires(
+  'root',
+  'loop',
+  'erofs',
+  'mkfs.erofs',
+)('a layer tar becomes an image', () => {
   it('of the same bytes from a file, a descriptor and a pipe, whatever clock, umask, folder and environment', async () => {
     const tar = await writeTar(join(folder, 'layer.tar'), [directory('./'), file('./a', 'a'.repeat(10_000))]);
     const output = (name: string) => join(folder, name);
@@ -76,6 +81,23 @@ requires('mkfs.erofs')('a layer tar becomes an image', () => {
     const image = await makeLayer(folder, 'root', [directory('etc/'), file('etc/a', 'a')]);
     expect(await readRootAttributes(image)).toEqual({ mode: 0o755, uid: 0, gid: 0, mtime: 0n, mtimeNsec: 0 });
     run('fsck.erofs', image);
+  });
+
+  it('whose directories are 0755 root:root when the tar only implies them, and else as it says', async () => {
+    const deep = `${'d'.repeat(60)}/`.repeat(60);
+    const many = Array.from({ length: 3000 }, (_, n) => file(`many/${n}/file`, String(n)));
+    const image = await makeLayer(folder, 'implied', [
+      directory('said/', { mode: 0o777 }),
+      directory('private/', { mode: 0o700, mtime: new Date(0) }),
+      ...[file('implied/by/file', 'x'), file(`${deep}file`, 'x'), ...many],
+    ]);
+    run('fsck.erofs', image);
+    const modes = new Map(listDirectories(await mounted(folder, image)).map(({ path, mode }) => [path, mode]));
+    expect(modes.get('said')).toBe(0o777);
+    expect(modes.get('private')).toBe(0o700);
+    expect(modes.size).toBe(1 + 2 + 2 + 60 + 3001);
+    const others = [...modes].filter(([path]) => path !== 'said' && path !== 'private');
+    expect(new Set(others.map(([, mode]) => mode))).toEqual(new Set([0o755]));
   });
 
   it('that is empty when the tar is', async () => {
@@ -142,6 +164,28 @@ requires(
     expect(getXattr(join(image, 'opaque'), 'trusted.overlay.opaque')?.toString()).toBe('y');
   });
 
+  it('with the opaque marks of an overlay for users as the ordinary ones, shared and not', async () => {
+    const upper = join(folder, 'upper');
+    const names = ['a', 'b', 'c', 'd', 'e'];
+    for (const name of names) {
+      mkdirSync(join(upper, name), { recursive: true });
+      setXattr(join(upper, name), 'user.overlay.opaque', Buffer.from('y'));
+      setXattr(join(upper, name), 'user.other', Buffer.from(name));
+    }
+    for (const used of [names, names.slice(0, 1)]) {
+      const output = join(folder, `${used.length}.erofs`);
+      for (const name of names) if (!used.includes(name)) run('rm', '-r', join(upper, name));
+      await convertDirectory({ directory: upper, output, uuid, deadlineMs });
+      run('fsck.erofs', output);
+      const image = await mounted(folder, output);
+      for (const name of used) {
+        expect(getXattr(join(image, name), 'trusted.overlay.opaque')?.toString()).toBe('y');
+        expect(getXattr(join(image, name), 'user.overlay.opaque')).toBeUndefined();
+        expect(getXattr(join(image, name), 'user.other')?.toString()).toBe(name);
+      }
+    }
+  });
+
   it('of the same bytes each time', async () => {
     const upper = join(folder, 'upper');
     mkdirSync(join(upper, 'folder'), { recursive: true });
@@ -153,6 +197,15 @@ requires(
     expect(readFileSync(join(folder, 'first')).equals(readFileSync(join(folder, 'second')))).toBe(true);
   });
 });
+
+function listDirectories(root: string): { path: string; mode: number }[] {
+  const out = run('find', root, '-type', 'd', '-printf', '%P\\t%m\\n');
+  return out
+    .trimEnd()
+    .split('\n')
+    .map((line) => line.split('\t'))
+    .map(([path = '', mode = '']) => ({ path, mode: Number.parseInt(mode, 8) }));
+}
 
 /** What must be the same of a file in a directory and in its image. */
 function describe(path: string) {

@@ -3,16 +3,16 @@ import { createWriteStream } from 'node:fs';
 import { chmod, mkdir, open, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { pipeline } from 'node:stream/promises';
-import { pack, type Headers } from 'tar-stream';
+import { pack, type Header } from 'tar-stream';
 import { onTestFinished } from 'vitest';
-import { convertTar, layerUuid, type Superblock } from '../../src/erofs/index.js';
+import { convertTar, layerUuid } from '../../src/erofs/index.js';
 import { crc32c } from '../../src/crc32c.js';
 import { mountReadOnly, unmount } from '../../src/host/index.js';
 import { newestFirst, oldestFirst, type Digest, type OldestFirst } from '../../src/vocabulary.js';
 
 export const deadlineMs = 60_000;
 
-export type Entry = Headers & { readonly content?: string | Buffer };
+export type Entry = Partial<Header> & Pick<Header, 'name'> & { readonly content?: string | Buffer };
 
 /** Writes a layer tar; entries without an mtime are as old as the epoch plus one second. */
 export async function writeTar(path: string, entries: readonly Entry[]): Promise<string> {
@@ -92,5 +92,3 @@ export async function growLayer(path: string, blocks: number): Promise<void> {
   count.writeUInt32LE(blocks);
   await patchSuperblock(path, 36, count);
 }
-
-export const extentOf = (path: string, { bytes }: Pick<Superblock, 'bytes'>) => ({ path, bytes });
