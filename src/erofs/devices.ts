@@ -71,7 +71,7 @@ export async function verifyMerged(path: string, layers: OldestFirst<string>): P
 }
 
 /** The device table that a merged image of these layers must have: each layer begins where the one before ends. */
-export function expectedDevices(merged: Superblock, layers: OldestFirst<Superblock>): OldestFirst<Device> {
+function expectedDevices(merged: Superblock, layers: OldestFirst<Superblock>): OldestFirst<Device> {
   let mappedBlock = merged.blocks;
   return mapOldestFirst(layers, ({ uuid, blocks, bytes }) => {
     const device = { uuidTag: uuid.replaceAll('-', ''), blocks, bytes, mappedBlock };

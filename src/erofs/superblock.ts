@@ -5,7 +5,7 @@ import { crc32c } from '../crc32c.js';
 import { formatUuid } from './uuid.js';
 
 /** Where the superblock begins, in bytes; it is 128 bytes long. Offsets are those of `struct erofs_super_block` (Linux 6.18). */
-export const superblockOffset = 1024;
+const superblockOffset = 1024;
 const superblockSize = 128;
 const magic = 0xe0f5e1e2;
 
@@ -96,7 +96,7 @@ export async function readSuperblockOf(file: FileHandle, path: string): Promise<
 }
 
 /** Decodes the 128 bytes at byte 1024. Pure. */
-export function decodeSuperblock(raw: Buffer, path: string): Superblock {
+function decodeSuperblock(raw: Buffer, path: string): Superblock {
   if (raw.readUInt32LE(0) !== magic) throw damaged(path, `its magic number is ${hex(raw.readUInt32LE(0))}`);
   const blockBits = raw.readUInt8(12);
   if (blockBits < 9 || blockBits > 16) throw damaged(path, `its block size is 2^${blockBits} bytes`);

@@ -12,7 +12,7 @@ export interface ErofsTools {
 type Version = readonly [major: number, minor: number, patch: number];
 
 /** The first versions of erofs-utils that are safe to convert and to merge with. */
-export const minimumToConvert = '1.8.10';
+const minimumToConvert = '1.8.10';
 export const minimumToMerge = '1.9.3';
 
 /** Why versions before `minimumToConvert` are refused, for those where the cause is known. */

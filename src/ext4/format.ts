@@ -78,7 +78,7 @@ function clamp(seconds: bigint): bigint {
 }
 
 /** Creates a file of `bytes` that takes no space yet, for its owner alone. */
-export async function createSparse(path: string, bytes: number): Promise<void> {
+async function createSparse(path: string, bytes: number): Promise<void> {
   const file = await open(path, 'wx', 0o600);
   try {
     await file.truncate(bytes);

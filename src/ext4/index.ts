@@ -1,1 +1,1 @@
-export { writableLayerLimits, WritableLayers, type CreateOptions } from './writable-layers.js';
+export { writableLayerLimits, WritableLayers } from './writable-layers.js';

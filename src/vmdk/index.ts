@@ -1,1 +1,1 @@
-export { parseDescriptor, renderDescriptor, verifyDescriptor, type Disk, type Extent } from './descriptor.js';
+export { parseDescriptor, renderDescriptor, verifyDescriptor, type Disk } from './descriptor.js';
