@@ -51,7 +51,7 @@ export async function buildDemoImage(folder: string): Promise<Image> {
   await add('gzip', addFiles);
   await add('gzip', addDeletions);
   await add('plain', addReplacements);
-  return await layout.finish('demo:latest', layers);
+  return await layout.finish('demo', layers);
 }
 
 /** Every kind of file that a layer can hold. */

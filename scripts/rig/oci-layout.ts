@@ -89,7 +89,7 @@ export class LayoutWriter {
   }
 
   /** Writes config, manifest and index of the one image of this layout. */
-  async finish(name: string, layers: readonly { descriptor: Descriptor; diffId: string }[]): Promise<Image> {
+  async finish(repository: string, layers: readonly { descriptor: Descriptor; diffId: string }[]): Promise<Image> {
     const diffIds = layers.map((layer) => layer.diffId);
     const configuration = {
       created: '1970-01-01T00:00:00Z',
@@ -102,7 +102,9 @@ export class LayoutWriter {
     const manifest = { config, layers: layers.map((layer) => layer.descriptor) };
     const document = { schemaVersion: 2, mediaType: mediaTypes.manifest, ...manifest };
     const descriptor = await this.addDocument(document, mediaTypes.manifest);
-    const entry = { ...descriptor, annotations: { 'org.opencontainers.image.ref.name': name } };
+    const name = `docker.io/library/${repository}:latest`;
+    const annotations = { 'io.containerd.image.name': name, 'org.opencontainers.image.ref.name': 'latest' };
+    const entry = { ...descriptor, annotations };
     const index = { schemaVersion: 2, mediaType: mediaTypes.index, manifests: [entry] };
     await writeFile(join(this.folder, 'index.json'), JSON.stringify(index));
     return { layout: this.folder, descriptor, manifest, diffIds, name };
