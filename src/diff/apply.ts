@@ -4,10 +4,11 @@ import { isCode, SnapshotterError } from '../errors.js';
 import { convertTar, layerUuid } from '../erofs/index.js';
 import { asSnapshotterError, requireFreeBytes } from '../host/index.js';
 import type { Slots } from '../jobs.js';
+import { KeyLocks } from '../key-locks.js';
 import type { ExtractTarget, LayerTar } from '../layers/index.js';
 import type { Logger } from '../log.js';
 import { withScope, type Scope } from '../scope.js';
-import { parseDigest, type Descriptor, type Digest } from '../vocabulary.js';
+import { isDigest, parseDigest, type Descriptor, type Digest } from '../vocabulary.js';
 import { Inspectors } from './inspector.js';
 import { compressionOf, uncompressedMediaType, type Compression } from './media-types.js';
 import { unpack, type LocatedLayer } from './unpack.js';
@@ -19,6 +20,11 @@ export type LayerContent =
 
 /** What Apply needs of a content store. */
 export interface ContentPort {
+  info(
+    digest: string,
+    namespace: string | undefined,
+    signal: AbortSignal,
+  ): Promise<{ readonly labels: Readonly<Record<string, string>> }>;
   open(descriptor: Descriptor, namespace: string | undefined, signal: AbortSignal): Promise<LayerContent>;
 }
 
@@ -40,6 +46,9 @@ export interface ApplyOptions {
   readonly signal: AbortSignal;
 }
 
+/** The label by which containerd remembers the diff ID of a blob that it has unpacked before. */
+const uncompressedLabel = 'containerd.io/uncompressed';
+
 /** 1 TiB: no image has such a layer, and a decompression bomb is stopped before the disk of a large host is full. */
 const defaultMaxLayerBytes = 2 ** 40;
 
@@ -47,6 +56,8 @@ const defaultMaxLayerBytes = 2 ** 40;
 export class LayerDiffer {
   readonly #options: LayerDifferOptions;
   readonly #inspectors = new Inspectors();
+  /** The same layer in two pulls at once is converted by the first and shared by the second. */
+  readonly #layers = new KeyLocks();
 
   constructor(options: LayerDifferOptions) {
     this.#options = options;
@@ -65,12 +76,15 @@ export class LayerDiffer {
     const digest = parseDigest(o.descriptor.digest, "the layer's digest");
     const { slots, log } = this.#options;
     try {
-      const held = await heldLayer(o.target, digest);
-      if (held) {
-        log.info({ digest, snapshot: o.target.id, ...held }, 'took over a layer that is here already');
-        return uncompressed(held);
-      }
-      return await slots.run(() => withScope(log, (scope) => this.#convert(o, compression, digest, scope)), o.signal);
+      return await this.#layers.run(digest, async () => {
+        o.signal.throwIfAborted();
+        const held = await this.#heldLayer(o, digest);
+        if (held) {
+          log.info({ digest, snapshot: o.target.id, ...held }, 'took over a layer that is here already');
+          return uncompressed(held);
+        }
+        return await slots.run(() => withScope(log, (scope) => this.#convert(o, compression, digest, scope)), o.signal);
+      });
     } catch (error) {
       throw this.#worded(error, digest, o);
     }
@@ -79,6 +93,15 @@ export class LayerDiffer {
   /** Ends the threads that read layers. What still runs fails. */
   async close(): Promise<void> {
     await this.#inspectors.close();
+  }
+
+  /** By the digest of its blob, else by its diff ID: the same tar may be here from a blob that is compressed otherwise. */
+  async #heldLayer({ target, namespace, signal }: ApplyOptions, digest: Digest): Promise<LayerTar | undefined> {
+    const held = await target.adoptLayer(digest);
+    if (held) return held;
+    const { content } = this.#options;
+    const diffId = target.diffId ?? (await content.info(digest, namespace, signal)).labels[uncompressedLabel];
+    return diffId !== undefined && isDigest(diffId) ? target.adoptLayer(diffId) : undefined;
   }
 
   /** locate → unpack → convert → verify → publish */
@@ -152,11 +175,6 @@ export class LayerDiffer {
     if (signal.aborted) return new SnapshotterError('cancelled', `${what} was cancelled`, { cause: error });
     return asSnapshotterError(error, what, target.temporary('layer.erofs'));
   }
-}
-
-/** By the digest of its blob, else by the diff ID that containerd expects: the same tar may have been compressed anew. */
-async function heldLayer(target: ExtractTarget, digest: Digest): Promise<LayerTar | undefined> {
-  return (await target.adoptLayer(digest)) ?? (target.diffId && (await target.adoptLayer(target.diffId)));
 }
 
 function uncompressed({ diffId, tarBytes }: LayerTar): Descriptor {

@@ -9,6 +9,9 @@ import { decodeStrictly, nodeDecoder } from './strict-decoder.js';
 /** Up to here a program takes longer to start than node:zlib to finish, and node:zlib says where the data is wrong. */
 const smallBytes = 256 * 1024;
 
+/** Milliseconds between two reports of growth. */
+const growthMs = 10;
+
 export interface DecompressOptions {
   readonly source: { readonly path: string; readonly size: number };
   readonly compression: Exclude<Compression, 'none'>;
@@ -96,10 +99,17 @@ async function runTool(tool: DecompressionTool, o: DecompressOptions): Promise<v
   }
 }
 
+/** Tells of growth now and then: a program may write in pieces of 32 KiB. */
 function watchQuietly(path: string, onGrowth: () => void): { close(): void } | undefined {
+  let due: NodeJS.Timeout | undefined;
+  const tell = () => {
+    due = undefined;
+    onGrowth();
+  };
   try {
-    const watcher = watch(path, { persistent: false }, onGrowth);
+    const watcher = watch(path, { persistent: false }, () => (due ??= setTimeout(tell, growthMs)));
     watcher.on('error', () => watcher.close());
+    watcher.on('close', () => clearTimeout(due));
     return watcher;
   } catch {
     return undefined;

@@ -1,24 +1,15 @@
-import { mkdir, rm } from 'node:fs/promises';
+import { rm } from 'node:fs/promises';
 
 import { convertDirectory, snapshotUuid } from '../erofs/index.js';
 import { SnapshotterError } from '../errors.js';
-import {
-  asSnapshotterError,
-  diskUsage,
-  lockImage,
-  mountReadOnly,
-  removeTree,
-  setImmutable,
-  temporaryBeside,
-  unmount,
-} from '../host/index.js';
+import { asSnapshotterError, diskUsage, removeTree, setImmutable, temporaryBeside } from '../host/index.js';
 import { checkUnchanged, publishConvertedLayer, withdrawLayers, type LayerRecord } from '../layers/index.js';
 import { checkKey, checkLabels, type SnapshotRecord } from '../metadata/index.js';
-import { withScope } from '../scope.js';
 import type { Labels } from '../vocabulary.js';
 import type { Context } from './context.js';
 import { exists } from './exists.js';
 import { mustBeWholeUpper } from './guest-upper.js';
+import { withMountedUpper } from './mounted-upper.js';
 import type { SnapshotFolder } from './paths.js';
 import { existing, mustBeFree, usableParent, writeRecordFile } from './records.js';
 import { isQuiesced } from './requests.js';
@@ -158,26 +149,9 @@ function convert(context: Context, directory: string, output: string, { name, si
 /** Reads `upper/` of the ext4 image through a read-only mount that lasts no longer than the conversion. */
 function convertImage(context: Context, folder: SnapshotFolder, output: string, request: CommitRequest) {
   const { labels, signal } = request;
-  return withScope(context.log, async (scope) => {
-    const quiesced = isQuiesced(labels);
-    if (!quiesced) {
-      const lock = await lockImage(folder.writable);
-      scope.defer('lock of the writable layer', () => lock.release());
-    }
-    await mkdir(folder.mountPoint, { recursive: true, mode: 0o700 });
-    scope.defer('mount point of the writable layer', () => removeTree(folder.mountPoint));
-    await mountReadOnly({
-      image: folder.writable,
-      target: folder.mountPoint,
-      type: 'ext4',
-      // A link that a guest planted must not lead the conversion to files of the host.
-      options: ['nosymfollow', ...(quiesced ? ['norecovery'] : [])],
-      replayJournal: !quiesced,
-      ...(signal ? { signal } : {}),
-    });
-    scope.defer('mount of the writable layer', () => unmount(folder.mountPoint));
-    await mustBeWholeUpper(folder.mountedUpper);
-    return convert(context, folder.mountedUpper, output, request);
+  return withMountedUpper(context, folder, { quiesced: isQuiesced(labels), signal }, async (upper) => {
+    await mustBeWholeUpper(upper);
+    return convert(context, upper, output, request);
   });
 }
 

@@ -4,7 +4,7 @@ import type { Slots } from '../jobs.js';
 import type { HeldLayers } from '../layers/index.js';
 import type { Logger } from '../log.js';
 import type { MetadataStore } from '../metadata/index.js';
-import type { KeyLocks } from './key-locks.js';
+import type { KeyLocks } from '../key-locks.js';
 import type { MergedImages } from './merged-images.js';
 import type { RootPaths } from './paths.js';
 

@@ -83,7 +83,7 @@ async function gather(context: Context, role: Role, { parent, signal }: CreateRe
 }
 
 /** @throws SnapshotterError `failed-precondition` when a snapshot of the chain is quarantined */
-async function layersOfChain(context: Context, parent: string): Promise<OldestFirst<LayerPlace>> {
+export async function layersOfChain(context: Context, parent: string): Promise<OldestFirst<LayerPlace>> {
   const chain = await context.store.chain(parent);
   const places = chain.map((record) => {
     mustBeSound(record);

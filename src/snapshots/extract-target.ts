@@ -121,7 +121,7 @@ function extractId({ paths }: Context, mounts: readonly Mount[]): number {
 }
 
 /** Every host path that a mount would read or write. `none` and the filesystem's own name are not paths. */
-function pathsNamedBy({ source, options }: Mount): string[] {
+export function pathsNamedBy({ source, options }: Mount): string[] {
   const fromOptions = options.flatMap((option) => {
     if (option.startsWith(upperdir)) return [option.slice(upperdir.length)];
     return /^(lowerdir|workdir|device)[^=]*=/.test(option) ? option.slice(option.indexOf('=') + 1).split(':') : [];
@@ -130,6 +130,6 @@ function pathsNamedBy({ source, options }: Mount): string[] {
 }
 
 /** By its spelling, before `..` is resolved. */
-function claimsToBeBelow(path: string, root: string): boolean {
+export function claimsToBeBelow(path: string, root: string): boolean {
   return path === root || path.startsWith(`${root}/`);
 }

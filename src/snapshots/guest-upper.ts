@@ -7,13 +7,12 @@ import { listXattrs } from '../host/index.js';
 const incomplete = /^(trusted|user)\.overlay\.(redirect|metacopy)$/;
 
 /**
- * Checks that what a guest wrote can become a layer by itself. The guest owns its disk down to the last byte, so nothing about
- * it is taken for granted: least of all that `upper/` is a folder and not a link to one of the host's.
+ * The guest owns its disk down to the last byte, so nothing about it is taken for granted: least of all that `upper/` is a
+ * folder and not a link to one of the host's.
  *
- * @throws SnapshotterError `failed-precondition` when `upper` is not a folder, or when the guest's overlay was mounted with
- *   `redirect_dir` or `metacopy` and used it: the layer would lack what those entries refer to
+ * @throws SnapshotterError `failed-precondition` when it is not
  */
-export async function mustBeWholeUpper(upper: string): Promise<void> {
+export async function mustBeUpperFolder(upper: string): Promise<void> {
   const stat = await lstat(upper).catch(() => undefined);
   if (!stat?.isDirectory()) {
     throw new SnapshotterError('failed-precondition', `the writable layer has no folder "upper" at ${upper}`, {
@@ -21,6 +20,15 @@ export async function mustBeWholeUpper(upper: string): Promise<void> {
       next: 'let the guest mount its overlay with upper/ and work/ at the root of the ext4',
     });
   }
+}
+
+/**
+ * Checks that what a guest wrote can become a layer by itself.
+ *
+ * @throws SnapshotterError `failed-precondition` when the guest's overlay was mounted with `redirect_dir` or `metacopy` and used
+ *   it: the layer would lack what those entries refer to
+ */
+export async function mustBeWholeUpper(upper: string): Promise<void> {
   await visit(upper, Buffer.from('/'));
 }
 

@@ -1,5 +1,7 @@
 import { join, relative, resolve, sep } from 'node:path';
 
+import { temporaryBeside, temporaryPrefix } from '../host/index.js';
+
 /** File names inside a snapshot's folder. VM runtimes rely on them; they do not change. */
 const names = {
   marker: '.erofslayer',
@@ -101,6 +103,24 @@ export class RootPaths {
 
   snapshot(id: number): SnapshotFolder {
     return new SnapshotFolder(id, join(this.snapshots, String(id)));
+  }
+
+  /** A folder for what is mounted while two snapshots are compared; recovery finds it by the prefix of its name. */
+  comparison(): string {
+    return temporaryBeside(join(this.snapshots, 'compare'));
+  }
+
+  /** True for what lies in such a folder. */
+  isInComparison(path: string): boolean {
+    const [first, second] = relative(this.snapshots, path).split(sep);
+    return first !== undefined && first.startsWith(temporaryPrefix) && second !== undefined;
+  }
+
+  /** The snapshot in whose folder a file lies, when the path is spelled the way a Mounts answer spells it. */
+  ownerOf(path: string): number | undefined {
+    const parts = relative(this.snapshots, path).split(sep);
+    const id = parts.length === 2 ? parseId(parts[0]) : undefined;
+    return id !== undefined && this.snapshot(id).layer(parts[1] ?? '') === path ? id : undefined;
   }
 
   trashed(id: number, attempt: number): string {

@@ -2,7 +2,7 @@ import { readFile } from 'node:fs/promises';
 
 import { SnapshotterError } from '../errors.js';
 import { writeFileDurably } from '../host/index.js';
-import { serializeRecord, type SnapshotRecord, type Transaction } from '../metadata/index.js';
+import { abridged, serializeRecord, type SnapshotRecord, type Transaction } from '../metadata/index.js';
 import type { Context } from './context.js';
 
 /** Writes `snapshot.json`, from which the record can be rebuilt, beside the data it is about. */
@@ -20,7 +20,7 @@ export async function refreshRecordFile(context: Pick<Context, 'paths'>, record:
 export async function existing(store: Pick<Transaction, 'get'>, key: string): Promise<SnapshotRecord> {
   const record = await store.get(key);
   if (record) return record;
-  throw new SnapshotterError('not-found', `snapshot ${JSON.stringify(key)} does not exist`, {
+  throw new SnapshotterError('not-found', `snapshot ${abridged(key)} does not exist`, {
     facts: { key },
     next: 'list what exists with "ctr snapshots ls"',
   });
@@ -32,7 +32,7 @@ export async function mustBeFree(store: Pick<Transaction, 'get'>, key: string, w
   if (!taken) return;
   throw new SnapshotterError(
     'already-exists',
-    `${what} ${JSON.stringify(key)} is taken by snapshot ${taken.id} (${taken.kind})`,
+    `${what} ${abridged(key)} is taken by snapshot ${taken.id} (${taken.kind})`,
     {
       facts: { key, id: taken.id, kind: taken.kind },
       next: 'choose another, or remove that snapshot first',
@@ -49,7 +49,7 @@ export async function mustBeFree(store: Pick<Transaction, 'get'>, key: string, w
 export async function usableParent(store: Pick<Transaction, 'get'>, parent: string): Promise<SnapshotRecord> {
   const record = await store.get(parent);
   if (!record) {
-    throw new SnapshotterError('not-found', `parent snapshot ${JSON.stringify(parent)} does not exist`, {
+    throw new SnapshotterError('not-found', `parent snapshot ${abridged(parent)} does not exist`, {
       facts: { parent },
       next: 'pull the image again, or name a committed snapshot',
     });
@@ -57,7 +57,7 @@ export async function usableParent(store: Pick<Transaction, 'get'>, parent: stri
   if (record.kind !== 'committed') {
     throw new SnapshotterError(
       'invalid-argument',
-      `parent snapshot ${JSON.stringify(parent)} is ${record.kind}, not committed`,
+      `parent snapshot ${abridged(parent)} is ${record.kind}, not committed`,
       {
         facts: { parent, kind: record.kind },
         next: 'commit it first, or name a committed snapshot',
@@ -73,7 +73,7 @@ export function mustBeSound(record: SnapshotRecord): void {
   if (record.quarantine === undefined) return;
   throw new SnapshotterError(
     'failed-precondition',
-    `snapshot ${JSON.stringify(record.key)} cannot be used: ${record.quarantine}`,
+    `snapshot ${abridged(record.key)} cannot be used: ${record.quarantine}`,
     {
       facts: { key: record.key, id: record.id },
       next: 'remove it and what stands on it, then pull the image again',

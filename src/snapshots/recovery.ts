@@ -177,17 +177,19 @@ function parentsFirst(records: readonly SnapshotRecord[]): readonly SnapshotReco
   return ordered;
 }
 
-/** Only a commit mounts below the root and attaches images there, and no commit runs now. */
+/** Only Commit and Diff mount below the root and attach images there, and none of them runs now. */
 async function unmountLeftovers({ paths, log }: RecoveryContext): Promise<void> {
   // The kernel tells real paths, and a link may lead to the root.
   const real = new RootPaths(await realpath(paths.root));
-  for (const { target } of await listMounts()) {
-    if (folderAround(target, real)?.mountPoint !== target) continue;
+  // The newest first, since an overlay stands on others.
+  for (const { target } of (await listMounts()).reverse()) {
+    const ours = folderAround(target, real)?.mountPoint === target || real.isInComparison(target);
+    if (!ours) continue;
     try {
       await unmount(target);
       await removeTree(target);
     } catch (error) {
-      log.warn({ err: error, target }, 'could not unmount what a commit that was cut short had mounted');
+      log.warn({ err: error, target }, 'could not unmount what a call that was cut short had mounted');
     }
   }
   for (const { device, image } of await listLoopDevices()) {

@@ -15,7 +15,7 @@ import { createSnapshot, serveOf, type CreateRequest } from './create.js';
 import { exists } from './exists.js';
 import { findExtractTarget } from './extract-target.js';
 import { infoOf, type SnapshotInfo } from './info.js';
-import { KeyLocks } from './key-locks.js';
+import { KeyLocks } from '../key-locks.js';
 import { MergedImages } from './merged-images.js';
 import { openMetadata } from './open-metadata.js';
 import { RootPaths } from './paths.js';

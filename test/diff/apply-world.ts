@@ -59,6 +59,7 @@ export async function applyWorld(
   const image = join(folder, 'layer.erofs');
   const store: { content?: LayerContent } = {};
   const content = {
+    info: () => Promise.resolve({ labels: {} }),
     open: (): Promise<LayerContent> =>
       store.content ? Promise.resolve(store.content) : Promise.reject(new Error('there is no content in this world')),
   };

@@ -14,7 +14,7 @@ for await (const part of createReadStream(path)) hash.update(part as Buffer);
 const { size } = await stat(path);
 const folder = await mkdtemp(join(tmpdir(), 'erofs-snapshotter-'));
 const differ = new LayerDiffer({
-  content: { open: () => Promise.resolve({ kind: 'file', path, size }) },
+  content: { info: () => Promise.resolve({ labels: {} }), open: () => Promise.resolve({ kind: 'file', path, size }) },
   slots: new Slots(1),
   conversionTimeoutMs: 100_000,
   log: silentLogger(),

@@ -1,6 +1,6 @@
 import { describe, expect, it } from 'vitest';
 import { abortable } from '../../src/snapshots/abortable.js';
-import { KeyLocks } from '../../src/snapshots/key-locks.js';
+import { KeyLocks } from '../../src/key-locks.js';
 
 /** A promise that a test settles. */
 function deferred<T>() {
