@@ -1,5 +1,5 @@
 export { compileFilters, type FilterSubject } from './filter.js';
-export { checkKey, checkLabels } from './keys.js';
+export { abridged, checkKey, checkLabels } from './keys.js';
 export { parseRecord, serializeRecord, type Serve, type SnapshotRecord } from './record.js';
 export { MetadataStore } from './store.js';
 export type { Transaction } from './transaction.js';
