@@ -5,7 +5,7 @@ import { lastLines, RigError, Service, tool, type ToolOptions, type ToolResult }
 
 /** Names of the plugins, as in config/containerd-config.toml. */
 export const snapshotterName = 'spin-erofs';
-export const differName = 'spin-erofs-diff';
+const differName = 'spin-erofs-diff';
 
 /** Plugins that serve Kubernetes, need the machine's own state, or write outside the folder. */
 const disabledPlugins = [

@@ -6,7 +6,7 @@ import type { GuestKernel } from '../../src/vm/index.js';
 const tools = join(packageRoot(), '.tools');
 
 /** The programs that scripts/setup installed. */
-export const toolsFolder = join(tools, 'bin');
+const toolsFolder = join(tools, 'bin');
 
 /** The guest kernel that scripts/setup installed. */
 export const guestKernel: GuestKernel = {

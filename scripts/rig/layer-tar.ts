@@ -24,7 +24,7 @@ export interface BuiltLayer {
 export type TarEntry = Partial<Header> & Pick<Header, 'name'>;
 
 /** Times that an image built twice must agree on. */
-export const fixedTime = new Date('2024-01-01T00:00:00Z');
+const fixedTime = new Date('2024-01-01T00:00:00Z');
 
 /** A layer being written: entries in the order in which they are added, owners and times as given or fixed. */
 export class LayerTar {

@@ -56,7 +56,7 @@ export async function sha256OfFile(path: string): Promise<string> {
 }
 
 /** The architecture as OCI names it. */
-export function architecture(): string {
+function architecture(): string {
   return process.arch === 'x64' ? 'amd64' : process.arch;
 }
 

@@ -143,13 +143,9 @@ requires(
   });
 
   it.each<[string, (layer: Buffer) => Buffer, RegExp]>([
-    ['ends too early', (layer) => gzipSync(layer).subarray(0, -1000), /./],
-    [
-      'is not what its diff ID says',
-      (layer) => gzipSync(Buffer.concat([layer, Buffer.alloc(1024)])),
-      /diff ?id|digest/i,
-    ],
-    ['is no tar', () => gzipSync(Buffer.alloc(4096, 'x')), /./],
+    ['ends too early', (layer) => gzipSync(layer).subarray(0, -1000), /unexpected end of file/],
+    ['is not what its diff ID says', (layer) => gzipSync(Buffer.concat([layer, Buffer.alloc(1024)])), /wrong diff id/],
+    ['is no tar', () => gzipSync(Buffer.alloc(4096, 'x')), /tar is malformed/],
   ])('fails the pull of an image with a layer that %s, and keeps nothing of it', async (_, damage, message) => {
     const name = await pushDamaged(world, damage);
     const args = ['images', 'pull', '--plain-http', '--snapshotter', snapshotterName, name];

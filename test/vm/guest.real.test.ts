@@ -3,17 +3,12 @@ import { join } from 'node:path';
 
 import { afterAll, beforeAll, expect, it, vi } from 'vitest';
 
+import { readFromExt4 } from '../../scripts/rig/ext4-file.js';
+import { busybox, guestKernel } from '../../scripts/rig/kernel.js';
 import { type GuestOptions, type GuestResult, runInGuest } from '../../src/vm/index.js';
 import type { Mount } from '../../src/vocabulary.js';
 import { requires } from '../harness/requires.js';
-import {
-  busybox,
-  guestKernel,
-  isCleanExt4,
-  makeSnapshotFiles,
-  readFromExt4,
-  type SnapshotFiles,
-} from './snapshot-files.js';
+import { isCleanExt4, makeSnapshotFiles, type SnapshotFiles } from './snapshot-files.js';
 
 requires(
   'mkfs.erofs',

@@ -1,24 +1,13 @@
 import { execFile } from 'node:child_process';
-import { copyFile, link, mkdir, mkdtemp, readFile, rm, stat, symlink, writeFile } from 'node:fs/promises';
+import { copyFile, link, mkdir, mkdtemp, rm, stat, symlink, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { promisify } from 'node:util';
 
-import { packageRoot } from '../../src/package.js';
-import type { GuestKernel } from '../../src/vm/index.js';
+import { busybox } from '../../scripts/rig/kernel.js';
 import type { Mount } from '../../src/vocabulary.js';
 
 const exec = promisify(execFile);
-const tools = join(packageRoot(), '.tools');
-
-export const guestKernel: GuestKernel = {
-  vmlinuz: join(tools, 'kernel', 'vmlinuz'),
-  modulesFolder: join(tools, 'kernel', 'modules'),
-  modulesOrder: join(tools, 'kernel', 'modules.order'),
-};
-
-export const busybox = join(tools, 'bin', 'busybox');
-
 /**
  * Files as the snapshotter leaves them, made by hand with bare tools, so that the guest is tested apart from the rooms that
  * make them: three layers (busybox and two files; one of them deleted; a directory made opaque), merged, with a descriptor.
@@ -138,14 +127,6 @@ async function descriptor(paths: readonly string[]): Promise<string> {
     'ddb.adapterType = "ide"',
     '',
   ].join('\n');
-}
-
-/** A file of an ext4 image, read without mounting it; undefined when it is not there. */
-export async function readFromExt4(image: string, path: string): Promise<string | undefined> {
-  const target = `${image}.dump`;
-  await rm(target, { force: true });
-  await exec('debugfs', ['-R', `dump ${path} ${target}`, image]);
-  return await readFile(target, 'utf8').catch(() => undefined);
 }
 
 /** True when ext4 says that it was unmounted and its journal needs no replay. */
