@@ -6,7 +6,7 @@ export { detachLoopDevice, listLoopDevices, type LoopDevice } from './loops.js';
 export { listMounts, mountReadOnly, unmount, type MountPoint } from './mounts.js';
 export { notifyReady } from './notify.js';
 export { asSnapshotterError, freeBytes, isOutOfSpace, requireFreeBytes } from './space.js';
-export { dataRegions, type Region } from './sparse.js';
+export { dataRegions, dataRegionsOf, type Region } from './sparse.js';
 export { requireTool } from './tools.js';
 export { removeTree } from './tree.js';
 export { diskUsage, type DiskUsage } from './usage.js';

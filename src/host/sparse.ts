@@ -11,15 +11,20 @@ export interface Region {
 export async function dataRegions(path: string): Promise<Region[]> {
   const file = await open(path, 'r');
   try {
-    const regions: Region[] = [];
-    let from = seekData(file.fd, 0);
-    while (from !== undefined) {
-      const end = seekHole(file.fd, from);
-      regions.push({ offset: from, length: end - from });
-      from = seekData(file.fd, end);
-    }
-    return regions;
+    return dataRegionsOf(file.fd);
   } finally {
     await file.close();
   }
+}
+
+/** The same of an open file, whose position it moves. */
+export function dataRegionsOf(fd: number): Region[] {
+  const regions: Region[] = [];
+  let from = seekData(fd, 0);
+  while (from !== undefined) {
+    const end = seekHole(fd, from);
+    regions.push({ offset: from, length: end - from });
+    from = seekData(fd, end);
+  }
+  return regions;
 }

@@ -9,4 +9,5 @@ export {
 } from './folder.js';
 export { manifestLine } from './names.js';
 export { HeldLayers } from './shared.js';
+export type { ComparedTree, CompareSides } from './compare-sides.js';
 export type { ConvertedLayer, ExtractTarget, LayerTar } from './target.js';

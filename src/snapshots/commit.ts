@@ -5,11 +5,12 @@ import { SnapshotterError } from '../errors.js';
 import { asSnapshotterError, diskUsage, removeTree, setImmutable, temporaryBeside } from '../host/index.js';
 import { checkUnchanged, publishConvertedLayer, withdrawLayers, type LayerRecord } from '../layers/index.js';
 import { checkKey, checkLabels, type SnapshotRecord } from '../metadata/index.js';
+import { withScope } from '../scope.js';
 import type { Labels } from '../vocabulary.js';
 import type { Context } from './context.js';
 import { exists } from './exists.js';
 import { mustBeWholeUpper } from './guest-upper.js';
-import { withMountedUpper } from './mounted-upper.js';
+import { mountUpper } from './mounted-upper.js';
 import type { SnapshotFolder } from './paths.js';
 import { existing, mustBeFree, usableParent, writeRecordFile } from './records.js';
 import { isQuiesced } from './requests.js';
@@ -149,7 +150,8 @@ function convert(context: Context, directory: string, output: string, { name, si
 /** Reads `upper/` of the ext4 image through a read-only mount that lasts no longer than the conversion. */
 function convertImage(context: Context, folder: SnapshotFolder, output: string, request: CommitRequest) {
   const { labels, signal } = request;
-  return withMountedUpper(context, folder, { quiesced: isQuiesced(labels), signal }, async (upper) => {
+  return withScope(context.log, async (scope) => {
+    const upper = await mountUpper(scope, folder, { quiesced: isQuiesced(labels), signal });
     await mustBeWholeUpper(upper);
     return convert(context, upper, output, request);
   });

@@ -10,7 +10,7 @@ import type { Labels, Mount } from '../vocabulary.js';
 import { findSide, mustBeOurs, type ComparedSide } from './compared-side.js';
 import type { Context } from './context.js';
 import { mountLayer, mountTree, type Mounting } from './mounted-trees.js';
-import { withMountedUpper } from './mounted-upper.js';
+import { mountUpper } from './mounted-upper.js';
 import { isQuiesced } from './requests.js';
 
 export interface CompareRequest {
@@ -23,7 +23,7 @@ export interface CompareRequest {
 /**
  * Resolves the mounts of a Diff to what may be read for it. Nothing is mounted before the differ asks.
  *
- * @throws SnapshotterError as {@link mustBeOurs} and {@link findSide}; what it returns throws those of `withMountedUpper`
+ * @throws SnapshotterError as {@link mustBeOurs} and {@link findSide}; what it returns throws those of `mountUpper`
  */
 export async function findCompareSides(context: Context, request: CompareRequest): Promise<CompareSides> {
   mustBeOurs(context, request.left, request.right);
@@ -53,7 +53,10 @@ function upperRoute(mounting: Mounting, left: ComparedSide, right: ComparedSide)
   const { active } = right;
   if (active && right.layers.length === left.layers.length) {
     const folder = context.paths.snapshot(active.id);
-    return (work) => holding(mounting, [active], () => withMountedUpper(context, folder, mounting, work));
+    return (work) =>
+      holding(mounting, [active], () =>
+        withScope(context.log, async (scope) => work(await mountUpper(scope, folder, mounting))),
+      );
   }
   const added = right.layers.at(left.layers.length);
   if (active || !added || right.layers.length !== left.layers.length + 1) return undefined;

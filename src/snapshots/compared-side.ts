@@ -27,10 +27,14 @@ export function mustBeOurs({ paths }: Context, left: readonly Mount[], right: re
   if (!ours('left') && !ours('right')) {
     throw new SnapshotterError('not-mine', 'these mounts are not of this snapshotter', { facts });
   }
-  throw new SnapshotterError('invalid-argument', `the ${ours('left') ? 'right' : 'left'} mounts are not below the root`, {
-    facts,
-    next: 'compare snapshots of one snapshotter',
-  });
+  throw new SnapshotterError(
+    'invalid-argument',
+    `the ${ours('left') ? 'right' : 'left'} mounts are not below the root`,
+    {
+      facts,
+      next: 'compare snapshots of one snapshotter',
+    },
+  );
 }
 
 /**

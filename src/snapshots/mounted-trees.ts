@@ -7,7 +7,7 @@ import type { ComparedTree } from '../layers/index.js';
 import type { Scope } from '../scope.js';
 import type { ComparedSide } from './compared-side.js';
 import type { Context } from './context.js';
-import { withMountedUpper } from './mounted-upper.js';
+import { mountUpper } from './mounted-upper.js';
 import { pathsOf, type LayerPlace } from './serve.js';
 
 export interface Mounting {
@@ -27,13 +27,13 @@ export async function mountLayer(o: Mounting, scope: Scope, { id, file }: LayerP
 /**
  * Mounts a whole side below `folder`, until the scope ends.
  *
- * @throws SnapshotterError as `withMountedUpper`; `failed-precondition` when there are more layers than one overlay mount takes
+ * @throws SnapshotterError as `mountUpper`; `failed-precondition` when there are more layers than one overlay mount takes
  */
 export async function mountTree(o: Mounting, scope: Scope, side: ComparedSide, folder: string): Promise<ComparedTree> {
   await mkdir(folder, { mode: 0o700 });
   const image = await mountImage(o, scope, side, folder);
   if (!side.active) return image;
-  const upper = await borrowUpper(o, scope, side.active.id);
+  const upper = await mountUpper(scope, o.context.paths.snapshot(side.active.id), o);
   return mountOverlay(o, scope, [upper, image.path], join(folder, 'whole'));
 }
 
@@ -96,23 +96,4 @@ async function mountOverlay(
   await mountReadOnly({ source: 'overlay', target, type: 'overlay', options, signal });
   scope.defer('mount of the whole tree', () => unmount(target));
   return { path: target, throughOverlay: true };
-}
-
-/** The upper, for as long as the scope lasts. */
-async function borrowUpper({ context, quiesced, signal }: Mounting, scope: Scope, id: number): Promise<string> {
-  return new Promise<string>((resolve, reject) => {
-    let giveBack = () => {};
-    const until = new Promise<void>((done) => {
-      giveBack = done;
-    });
-    const lent = withMountedUpper(context, context.paths.snapshot(id), { quiesced, signal }, (upper) => {
-      scope.defer('writable layer', async () => {
-        giveBack();
-        await lent;
-      });
-      resolve(upper);
-      return until;
-    });
-    lent.catch(reject);
-  });
 }

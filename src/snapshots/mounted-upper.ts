@@ -2,51 +2,49 @@ import { mkdir } from 'node:fs/promises';
 
 import { isCode, SnapshotterError } from '../errors.js';
 import { lockImage, mountReadOnly, removeTree, unmount } from '../host/index.js';
-import { withScope } from '../scope.js';
-import type { Context } from './context.js';
+import type { Scope } from '../scope.js';
 import { mustBeUpperFolder } from './guest-upper.js';
 import type { SnapshotFolder } from './paths.js';
 
-export interface MountedUpperOptions {
+export interface MountUpperOptions {
   /** The runtime has frozen the guest's filesystem: it is read beside QEMU, without a lock and without replaying its journal. */
   readonly quiesced: boolean;
   readonly signal?: AbortSignal | undefined;
 }
 
 /**
- * Lends what a guest wrote: `upper/` of the ext4 image, through a read-only mount that lasts no longer than `work`. Whoever
- * calls holds the snapshot's key, since there is one mount point.
+ * Mounts what a guest wrote, read-only and until the scope ends. Whoever calls holds the snapshot's key, since there is one
+ * mount point.
  *
- * @throws SnapshotterError `failed-precondition` when a virtual machine has the image open, or it has no `upper/`; `data-loss` when its ext4 is damaged
+ * @returns the path of `upper/` in the ext4 image
+ * @throws SnapshotterError `failed-precondition` when a virtual machine has the image open, or it has no `upper/`; `data-loss`
+ *   when its ext4 is damaged
  */
-export function withMountedUpper<T>(
-  context: Pick<Context, 'log'>,
+export async function mountUpper(
+  scope: Scope,
   folder: SnapshotFolder,
-  { quiesced, signal }: MountedUpperOptions,
-  work: (upper: string) => Promise<T>,
-): Promise<T> {
-  return withScope(context.log, async (scope) => {
-    if (!quiesced) {
-      const lock = await lockImage(folder.writable);
-      scope.defer('lock of the writable layer', () => lock.release());
-    }
-    await mkdir(folder.mountPoint, { recursive: true, mode: 0o700 });
-    scope.defer('mount point of the writable layer', () => removeTree(folder.mountPoint));
-    await mountReadOnly({
-      image: folder.writable,
-      target: folder.mountPoint,
-      type: 'ext4',
-      // A link that a guest planted must not lead the reader to files of the host.
-      options: ['nosymfollow', ...(quiesced ? ['norecovery'] : [])],
-      replayJournal: !quiesced,
-      ...(signal ? { signal } : {}),
-    }).catch((error: unknown) => {
-      throw damagedExt4(error, folder.writable);
-    });
-    scope.defer('mount of the writable layer', () => unmount(folder.mountPoint));
-    await mustBeUpperFolder(folder.mountedUpper);
-    return work(folder.mountedUpper);
+  { quiesced, signal }: MountUpperOptions,
+): Promise<string> {
+  if (!quiesced) {
+    const lock = await lockImage(folder.writable);
+    scope.defer('lock of the writable layer', () => lock.release());
+  }
+  await mkdir(folder.mountPoint, { recursive: true, mode: 0o700 });
+  scope.defer('mount point of the writable layer', () => removeTree(folder.mountPoint));
+  await mountReadOnly({
+    image: folder.writable,
+    target: folder.mountPoint,
+    type: 'ext4',
+    // A link that a guest planted must not lead the reader to files of the host.
+    options: ['nosymfollow', ...(quiesced ? ['norecovery'] : [])],
+    replayJournal: !quiesced,
+    ...(signal ? { signal } : {}),
+  }).catch((error: unknown) => {
+    throw damagedExt4(error, folder.writable);
   });
+  scope.defer('mount of the writable layer', () => unmount(folder.mountPoint));
+  await mustBeUpperFolder(folder.mountedUpper);
+  return folder.mountedUpper;
 }
 
 /** What mount(8) says of an image that the kernel read and refused. */

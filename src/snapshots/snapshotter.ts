@@ -5,11 +5,12 @@ import { WritableLayers, writableLayerLimits } from '../ext4/index.js';
 import { SnapshotterError } from '../errors.js';
 import { diskUsage, lockExclusively, type DiskUsage, type Lock } from '../host/index.js';
 import { Jobs, type Slots } from '../jobs.js';
-import { HeldLayers, type ExtractTarget } from '../layers/index.js';
+import { HeldLayers, type CompareSides, type ExtractTarget } from '../layers/index.js';
 import type { Logger } from '../log.js';
 import { checkLabels, compileFilters, type MetadataStore } from '../metadata/index.js';
 import type { Labels, Mount } from '../vocabulary.js';
 import { commitSnapshot, type CommitRequest } from './commit.js';
+import { findCompareSides, type CompareRequest } from './compare-sides.js';
 import type { Context } from './context.js';
 import { createSnapshot, serveOf, type CreateRequest } from './create.js';
 import { exists } from './exists.js';
@@ -189,6 +190,11 @@ export class Snapshotter {
 
   async extractTarget(mounts: readonly Mount[]): Promise<ExtractTarget> {
     return findExtractTarget(await this.#context, mounts);
+  }
+
+  /** What may be read to compare the snapshots with these mounts. */
+  async compareSides(request: CompareRequest): Promise<CompareSides> {
+    return findCompareSides(await this.#context, request);
   }
 
   /** Only closes: nothing that a guest may be using is touched. */
