@@ -58,7 +58,8 @@ async function listen(config: Config, log: Logger, scope: Scope): Promise<Snapsh
   const containerd = connectContainerd({ address: config.containerdAddress, defaultNamespace, log });
   scope.defer('connection to containerd', () => containerd.close());
 
-  const differ = new LayerDiffer({ content: containerd.content, slots, conversionTimeoutMs, log });
+  const maxLayerBytes = config.maxLayerSize;
+  const differ = new LayerDiffer({ content: containerd.content, slots, conversionTimeoutMs, maxLayerBytes, log });
   scope.defer('differ', () => differ.close());
 
   const { address, socketGid } = config;

@@ -1,6 +1,7 @@
 import { availableParallelism } from 'node:os';
 import type { z } from 'zod';
-import { countOf, group, layerSize, logLevel, namespace, rootPath, socketPath, yesOrNo } from './values.js';
+import { writableLayerLimits } from '../ext4/index.js';
+import { countOf, group, logLevel, namespace, rootPath, sizeWithin, socketPath, yesOrNo } from './values.js';
 
 /** One thing that can be configured: where it is given, what it may be, and what it is when it is not given. */
 export interface Setting {
@@ -62,7 +63,7 @@ export const settings = {
     default: '64M',
     fallback: () => '64M',
     meaning: "size of a container's writable layer, unless its labels say otherwise",
-    schema: layerSize,
+    schema: sizeWithin(writableLayerLimits),
   },
   setImmutable: {
     toml: 'set_immutable',
@@ -102,6 +103,13 @@ export const settings = {
     fallback: () => 1800,
     meaning: 'seconds that converting one layer, or merging one chain, may take',
     schema: countOf('seconds', 7 * 24 * 3600),
+  },
+  maxLayerSize: {
+    toml: 'max_layer_size',
+    default: '1T',
+    fallback: () => '1T',
+    meaning: 'size that the tar of one layer may have, so that a decompression bomb is stopped',
+    schema: sizeWithin({ minimum: 1, maximum: Number.MAX_SAFE_INTEGER }),
   },
 } as const satisfies Record<string, Setting>;
 

@@ -2,7 +2,6 @@ import { readFileSync } from 'node:fs';
 import { isAbsolute, normalize } from 'node:path';
 import { z } from 'zod';
 import { SnapshotterError } from '../errors.js';
-import { writableLayerLimits } from '../ext4/index.js';
 import { logLevels, type LogLevel } from '../log.js';
 import { formatSize, parseSize } from './size.js';
 
@@ -40,19 +39,20 @@ export const namespace = text
   .max(76, { error: 'is longer than the 76 characters that containerd allows' })
   .regex(/^[A-Za-z0-9]+(?:[._-][A-Za-z0-9]+)*$/, { error: 'is not a containerd namespace' });
 
-/** Bytes of a writable layer. */
-export const layerSize = z.union([text, z.int()], { error: 'is not a size' }).transform((value, context) => {
-  const { minimum, maximum } = writableLayerLimits;
-  try {
-    const bytes = typeof value === 'number' ? value : parseSize(value);
-    if (bytes >= minimum && bytes <= maximum) return bytes;
-    context.addIssue(`is out of range: choose ${formatSize(minimum)} to ${formatSize(maximum)}`);
-  } catch (error) {
-    if (!(error instanceof SnapshotterError)) throw error;
-    context.addIssue(`is not a size: ${error.next ?? ''}`);
-  }
-  return z.NEVER;
-});
+/** Bytes, given as a number or as text with a unit. */
+export function sizeWithin({ minimum, maximum }: { readonly minimum: number; readonly maximum: number }) {
+  return z.union([text, z.int()], { error: 'is not a size' }).transform((value, context) => {
+    try {
+      const bytes = typeof value === 'number' ? value : parseSize(value);
+      if (bytes >= minimum && bytes <= maximum) return bytes;
+      context.addIssue(`is out of range: choose ${formatSize(minimum)} to ${formatSize(maximum)}`);
+    } catch (error) {
+      if (!(error instanceof SnapshotterError)) throw error;
+      context.addIssue(`is not a size: ${error.next ?? ''}`);
+    }
+    return z.NEVER;
+  });
+}
 
 const booleans: Readonly<Record<string, boolean>> = {
   true: true,

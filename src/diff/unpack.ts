@@ -144,7 +144,7 @@ async function sizeLimit({ layer, maxLayerBytes }: UnpackOptions, folder: string
       error: () =>
         new SnapshotterError('invalid-argument', `layer ${layer.digest} unpacks to more than ${maxLayerBytes} bytes`, {
           facts: { limitBytes: maxLayerBytes, compressedBytes: layer.size },
-          next: 'raise the limit for the size of a layer if you trust the image',
+          next: 'raise max_layer_size in the configuration if you trust the image',
         }),
     };
   }

@@ -25,6 +25,7 @@ const defaults = {
   logLevel: 'info',
   maxConversions: availableParallelism(),
   conversionTimeoutSeconds: 1800,
+  maxLayerSize: 2 ** 40,
 };
 
 describe('the configuration', () => {
@@ -82,8 +83,9 @@ describe('the configuration', () => {
       socket_group = "root"
       max_conversions = 2
       conversion_timeout_seconds = 60
+      max_layer_size = "20G"
     `);
-    const rest = { socketGid: 0, maxConversions: 2, conversionTimeoutSeconds: 60 };
+    const rest = { socketGid: 0, maxConversions: 2, conversionTimeoutSeconds: 60, maxLayerSize: 20 * 2 ** 30 };
     expect(await load({ configFile })).toMatchObject({ ...wanted, ...rest });
   });
 
