@@ -78,6 +78,8 @@ qemu_program() { echo "qemu-system-$(uname -m)"; }
 system_programs() {
   echo "$(qemu_program):$([ "$(uname -m)" = x86_64 ] && echo qemu-system-x86 || echo qemu-system-arm)"
   printf '%s\n' mkfs.ext4:e2fsprogs zstd:zstd xz:xz-utils
+  # Layers decompress two to four times as fast with it; elsewhere it is used when it is there.
+  ! is_debian || echo igzip:isal
 }
 
 missing_system_programs() {
