@@ -46,21 +46,31 @@ function targetOf(context: Context, { id, key, labels }: SnapshotRecord): Extrac
     diffId: stated !== undefined && isDigest(stated) ? stated : undefined,
     temporary: (purpose) => temporaryBeside(folder.layer(purpose)),
     publishLayer: async (temporaryPath, layer) => {
-      await recordLayer(context, key, await publishAppliedLayer(folder.path, temporaryPath, layer));
+      await recordLayer(context, key, id, await publishAppliedLayer(folder.path, temporaryPath, layer));
     },
     adoptLayer: (digest) => adopt(context, key, id, digest),
   };
 }
 
 /** What Apply did is known to Commit by the record alone. */
-async function recordLayer(context: Context, key: string, layer: LayerRecord): Promise<void> {
-  const id = await context.store.exclusive('apply', async (tx) => {
+async function recordLayer(context: Context, key: string, id: number, layer: LayerRecord): Promise<void> {
+  await context.store.exclusive('apply', async (tx) => {
     const record = await existing(tx, key);
     mustTakeLayers(record);
+    if (record.id !== id) {
+      // The layer lies in a folder that was removed meanwhile; the key is another snapshot's now.
+      throw new SnapshotterError(
+        'not-found',
+        `snapshot ${JSON.stringify(key)} was removed while its layer was applied`,
+        {
+          facts: { key, id },
+          next: 'apply the layer to the mounts of the new snapshot',
+        },
+      );
+    }
     const after = { ...record, layer, updatedAt: new Date().toISOString() };
     await writeRecordFile(context, after);
     await tx.replace(after);
-    return record.id;
   });
   context.layers.add({ id, layer });
 }
@@ -76,7 +86,7 @@ async function adopt(context: Context, key: string, id: number, digest: Digest):
       log.warn({ err: error, snapshot: held.id, digest }, 'a layer that is here already cannot be shared');
       continue;
     }
-    await recordLayer(context, key, held.layer);
+    await recordLayer(context, key, id, held.layer);
     return { diffId: applied.diffId, tarBytes: applied.tarBytes };
   }
   return undefined;

@@ -96,6 +96,18 @@ export const operations: Readonly<Record<string, Operation>> = {
     adds: ['x/extract-4'],
   },
   'publish an extracted layer': { setUp: prepareExtract, run: applyLayer },
+  'share a layer that another snapshot holds': {
+    setUp: async (snapshotter) => {
+      await prepareExtract(snapshotter);
+      await applyLayer(snapshotter);
+      await snapshotter.commit({ name: 'c4', key: 'x/extract-4', parent: '', labels: {} });
+      await snapshotter.prepare({ key: 'y/extract-5', parent: 'c2', labels: {} });
+    },
+    run: async (snapshotter) => {
+      const target = await snapshotter.extractTarget(await snapshotter.mounts('y/extract-5'));
+      if (!(await target.adoptLayer(digest))) throw new Error('the layer is here and was not found');
+    },
+  },
   'commit an extracted layer': {
     setUp: async (snapshotter) => {
       await prepareExtract(snapshotter);
