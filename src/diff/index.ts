@@ -1,1 +1,2 @@
-export { LayerDiffer, type LayerContent, type LayerDifferOptions } from './apply.js';
+export { LayerDiffer, type LayerDifferOptions } from './apply.js';
+export type { LayerContent } from './convert.js';

@@ -1,6 +1,8 @@
 import { SnapshotterError } from '../errors.js';
 
 export type Compression = 'none' | 'gzip' | 'zstd';
+/** A tar in one of the compressions, or an EROFS image that is taken as it is. */
+export type LayerFormat = Compression | 'erofs';
 
 /** What Apply answers: the layer as it is without compression. */
 export const uncompressedMediaType = 'application/vnd.oci.image.layer.v1.tar';
@@ -27,10 +29,15 @@ const compressions: ReadonlyMap<string, Compression> = new Map([
 
 export const layerMediaTypes: readonly string[] = [...compressions.keys()];
 
+/** Layers that are EROFS images: the one name, and whatever ends like it, by the rule of containerd's own EROFS differ. */
+const nativeMediaType = 'application/vnd.erofs.layer.v1';
+const nativeEnding = '.erofs';
+
 /** @throws SnapshotterError `not-mine` for any other media type, so that containerd asks the next differ. */
-export function compressionOf(mediaType: string): Compression {
+export function layerFormatOf(mediaType: string): LayerFormat {
   const compression = compressions.get(mediaType);
   if (compression !== undefined) return compression;
+  if (mediaType === nativeMediaType || mediaType.endsWith(nativeEnding)) return 'erofs';
   throw new SnapshotterError(
     'not-mine',
     `media type ${JSON.stringify(mediaType.slice(0, 200))} is not a layer this differ converts`,

@@ -3,10 +3,12 @@ import { copyFile, open } from 'node:fs/promises';
 import { dirname } from 'node:path';
 import { isCode, SnapshotterError } from '../errors.js';
 import { freeBytes, requireFreeBytes } from '../host/index.js';
+import type { Implied } from '../erofs/index.js';
 import type { Digest } from '../vocabulary.js';
 import { decompress, type SizeLimit } from './decompress.js';
 import type { Inspector } from './inspector.js';
 import type { Compression } from './media-types.js';
+import type { TarFindings } from './tar-check.js';
 import { describeMissingFolders } from './tar-mend.js';
 
 /** The compressed layer as a file on this machine, its digest not yet checked. */
@@ -21,6 +23,8 @@ export interface LocatedLayer {
 /** A layer's tar, checked and ready for mkfs.erofs. */
 export interface UnpackedLayer {
   readonly tarPath: string;
+  /** What the layer's tar has no entries for. */
+  readonly implied: Implied;
   /** The digest of the whole tar (the diff ID) and its size. Of a plain tar it is taken only now. */
   readonly diff: LateDigest;
 }
@@ -68,10 +72,15 @@ async function takePlain(o: UnpackOptions): Promise<UnpackedLayer> {
   const { tar } = await orWrongDigest(digest, headers);
   const missing = tar?.missingFolders.length ?? 0;
   await requireFreeBytes(dirname(o.temporaryTar), layer.size * (missing > 0 ? 2 : 1), `layer ${layer.digest}`);
-  if (!tar || missing === 0) return { tarPath: layer.path, diff: digest };
+  const implied = impliedBy(tar);
+  if (!tar || missing === 0) return { tarPath: layer.path, implied, diff: digest };
   await copyFile(layer.path, o.temporaryTar, constants.COPYFILE_FICLONE);
   await describeMissingFolders(o.temporaryTar, tar);
-  return { tarPath: o.temporaryTar, diff: digest };
+  return { tarPath: o.temporaryTar, implied, diff: digest };
+}
+
+function impliedBy(tar: TarFindings | undefined): Implied {
+  return { root: tar?.describesRoot === false, folders: (tar?.missingFolders.length ?? 0) > 0 };
 }
 
 async function unpackCompressed(o: UnpackOptions, compression: Exclude<Compression, 'none'>): Promise<UnpackedLayer> {
@@ -85,7 +94,8 @@ async function unpackCompressed(o: UnpackOptions, compression: Exclude<Compressi
   await content.get();
   await requireFreeBytes(folder, size, `the image of layer ${layer.digest}`);
   if (tar && tar.missingFolders.length > 0) await describeMissingFolders(o.temporaryTar, tar);
-  return { tarPath: o.temporaryTar, diff: { get: () => Promise.resolve({ digest: mustHave(digest), size }) } };
+  const diff = { get: () => Promise.resolve({ digest: mustHave(digest), size }) };
+  return { tarPath: o.temporaryTar, implied: impliedBy(tar), diff };
 }
 
 async function decompressAndInspect(o: UnpackOptions, compression: Exclude<Compression, 'none'>, limit: SizeLimit) {
@@ -113,16 +123,16 @@ function contentDigest({ layer, inspector }: UnpackOptions): LateDigest {
   const begin = async (): Promise<DigestAndSize> => {
     const { digest, size } = await inspector.inspect({ path: layer.path, digest: true, tar: false }).finish();
     if (digest === layer.digest) return { digest, size };
-    throw new SnapshotterError(
-      'data-loss',
-      `the layer's content has digest ${digest}, and ${layer.digest} was expected`,
-      {
-        facts: { found: mustHave(digest), expected: layer.digest, path: layer.path, size },
-        next: 'remove the image and pull it again',
-      },
-    );
+    throw wrongDigest(layer.digest, digest, layer.path);
   };
   return { get: () => (content ??= begin()) };
+}
+
+export function wrongDigest(expected: Digest, found: Digest | undefined, path: string): SnapshotterError {
+  return new SnapshotterError('data-loss', `the layer's content has digest ${found}, and ${expected} was expected`, {
+    facts: { expected, path, ...(found === undefined ? {} : { found }) },
+    next: 'remove the image and pull it again',
+  });
 }
 
 /** Content that is not what its digest says explains whatever else is wrong with it. */

@@ -64,7 +64,8 @@ export async function applyWorld(
       store.content ? Promise.resolve(store.content) : Promise.reject(new Error('there is no content in this world')),
   };
   const log = silentLogger();
-  const differ = new LayerDiffer({ content, slots: new Slots(2), conversionTimeoutMs: 60_000, log, ...options });
+  const bounds = { slots: new Slots(2), conversionTimeoutMs: 60_000, maxLayerBytes: 2 ** 40 };
+  const differ = new LayerDiffer({ content, ...bounds, log, ...options });
   onTestFinished(() => differ.close());
   let made = 0;
   const targetOf = (diffId: Digest | undefined): ExtractTarget => ({

@@ -1,5 +1,5 @@
 import { describe, expect, it } from 'vitest';
-import { compressionOf, layerMediaTypes } from '../../src/diff/media-types.js';
+import { layerFormatOf, layerMediaTypes } from '../../src/diff/media-types.js';
 import { isCode } from '../../src/errors.js';
 
 const oci = 'application/vnd.oci.image.layer';
@@ -20,9 +20,16 @@ describe('media types', () => {
     [`${docker}.foreign.diff.tar.gzip`, 'gzip'],
     [`${docker}.foreign.diff.tar.zstd`, 'zstd'],
   ])('%s is %s', (mediaType, compression) => {
-    expect(compressionOf(mediaType)).toBe(compression);
+    expect(layerFormatOf(mediaType)).toBe(compression);
     expect(layerMediaTypes).toContain(mediaType);
   });
+
+  it.each(['application/vnd.erofs.layer.v1', 'application/vnd.oci.image.layer.v1.erofs', 'x.erofs'])(
+    '%s is an EROFS image',
+    (mediaType) => {
+      expect(layerFormatOf(mediaType)).toBe('erofs');
+    },
+  );
 
   it.each([
     '',
@@ -30,13 +37,13 @@ describe('media types', () => {
     `${oci}.v1.tar+gzip+encrypted`,
     `${oci}.v1.tar+br`,
     `${oci}.v1.tar.gzip`,
-    `${oci}.v1.erofs`,
     `${docker}.diff.tar+gzip`,
     `${docker}.diff.tar.gzip+encrypted`,
-    'application/vnd.erofs.layer.v1',
+    'application/vnd.erofs.layer.v1+zstd',
+    `${oci}.v1.erofs+gzip`,
     'application/vnd.oci.image.config.v1+json',
     'constructor',
   ])('%j is left to the next differ', (mediaType) => {
-    expect(() => compressionOf(mediaType)).toThrow(expect.toSatisfy((error) => isCode(error, 'not-mine')));
+    expect(() => layerFormatOf(mediaType)).toThrow(expect.toSatisfy((error) => isCode(error, 'not-mine')));
   });
 });

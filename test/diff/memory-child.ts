@@ -17,6 +17,7 @@ const differ = new LayerDiffer({
   content: { info: () => Promise.resolve({ labels: {} }), open: () => Promise.resolve({ kind: 'file', path, size }) },
   slots: new Slots(1),
   conversionTimeoutMs: 100_000,
+  maxLayerBytes: 2 ** 40,
   log: silentLogger(),
 });
 try {

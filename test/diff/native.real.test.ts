@@ -1,0 +1,49 @@
+import { readFile, truncate, writeFile } from 'node:fs/promises';
+import { join } from 'node:path';
+import { expect, it } from 'vitest';
+import { convertTar, layerUuid } from '../../src/erofs/index.js';
+import { isCode, type ErrorCode } from '../../src/errors.js';
+import { requires } from '../harness/requires.js';
+import { temporaryFolder } from '../host/temporary.js';
+import { applyWorld, digestOf } from './apply-world.js';
+import { tar } from './tar-builder.js';
+
+const native = 'application/vnd.erofs.layer.v1';
+
+const failure = (code: ErrorCode, message: RegExp) =>
+  expect.toSatisfy((error) => isCode(error, code) && message.test(error.message)) as Error;
+
+/** The path of an image as a builder would push it. */
+async function nativeLayer(): Promise<string> {
+  const folder = await temporaryFolder();
+  const [tarPath, output] = [join(folder, 'tar'), join(folder, 'image')];
+  await writeFile(tarPath, tar({ name: './', type: '5', mode: 0o755 }, { name: 'file', data: 'x'.repeat(20_000) }));
+  await convertTar({ tar: tarPath, output, uuid: layerUuid(`sha256:${'1'.repeat(64)}`), deadlineMs: 60_000 });
+  return output;
+}
+
+requires('mkfs.erofs')('a layer that is an EROFS image already', () => {
+  it.each([native, 'application/vnd.oci.image.layer.v1.erofs'])('%s is taken byte for byte', async (mediaType) => {
+    const path = await nativeLayer();
+    const bytes = await readFile(path);
+    const world = await applyWorld();
+    const answer = { mediaType, digest: digestOf(bytes), size: bytes.length };
+    expect(await world.apply(path, { mediaType })).toEqual(answer);
+    expect(await world.imageBytes()).toEqual(bytes);
+    expect(await world.leftovers()).toEqual(['layer.erofs']);
+  });
+
+  it('is refused when it is cut off, no EROFS, or other than its digest says, and nothing is left', async () => {
+    const path = await nativeLayer();
+    const whole = await readFile(path);
+    const world = await applyWorld();
+    await expect(world.apply(Buffer.alloc(8192), { mediaType: native })).rejects.toThrow(
+      failure('invalid-argument', /not a usable EROFS image/),
+    );
+    const digest = digestOf(Buffer.from('another'));
+    await expect(world.apply(whole, { mediaType: native, digest })).rejects.toThrow(failure('data-loss', /digest/));
+    await truncate(path, whole.length - 4096);
+    await expect(world.apply(path, { mediaType: native })).rejects.toThrow(failure('invalid-argument', /file ends/));
+    expect(await world.leftovers()).toEqual([]);
+  });
+});
