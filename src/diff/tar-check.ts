@@ -1,6 +1,6 @@
 import { blockSize, isZeroBlock, malformed, parseHeader, shown, type TarHeader } from './tar-header.js';
 import { TarFolders } from './tar-folders.js';
-import { checkSymlinkTarget, parsePath, whiteoutTarget } from './tar-names.js';
+import { checkSymlinkTarget, opaqueMarker, parsePath, whiteoutTarget } from './tar-names.js';
 import { checkGlobalPax, parsePax, type PaxAttributes } from './tar-pax.js';
 
 /** What a sound tar holds. */
@@ -8,6 +8,8 @@ export interface TarFindings {
   readonly entries: number;
   /** The byte at which the end-of-archive blocks begin, or the file ends without them. */
   readonly end: number;
+  /** Whether the root folder has an entry. */
+  readonly describesRoot: boolean;
   /** Folders that entries need and none describes, parents first, as byte strings (latin1). */
   readonly missingFolders: readonly string[];
 }
@@ -83,7 +85,8 @@ export class TarCheck {
       }
     }
     const end = this.#end ?? this.#position - this.#zeroBlocks * blockSize;
-    return { entries: this.#entries, end, missingFolders: this.#folders.missing() };
+    const { describesRoot } = this.#folders;
+    return { entries: this.#entries, end, describesRoot, missingFolders: this.#folders.missing() };
   }
 
   #gather(part: Buffer): void {
@@ -154,6 +157,10 @@ export class TarCheck {
     if (path.length === 0 && type !== '5')
       throw malformed('the root is described as something other than a folder', offset);
     if (type === '1') parsePath(link, offset);
+    if (size !== 0 && path.at(-1) === opaqueMarker) {
+      // mkfs.erofs takes the content for the next header, and ends the tree there.
+      throw malformed(`the whiteout ${shown(path.join('/'))} has content`, offset);
+    }
     if (type === '2') checkSymlinkTarget(link, offset);
     const removed = whiteoutTarget(path, type, offset);
     this.#folders.add(path, type === '5' && removed === undefined);

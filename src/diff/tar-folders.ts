@@ -2,7 +2,7 @@ import type { TarPath } from './tar-names.js';
 
 /**
  * Finds the folders that a tar's entries need and no entry describes. mkfs.erofs would make them mode 0777, so anyone in the
- * guest could write there.
+ * guest could write there, and what older layers say of them would be lost.
  */
 export class TarFolders {
   readonly #described = new Set<string>();
@@ -35,6 +35,10 @@ export class TarFolders {
     for (const folders of [this.#described, this.#missing]) {
       for (const folder of folders) if (folder === key || folder.startsWith(`${key}/`)) folders.delete(folder);
     }
+  }
+
+  get describesRoot(): boolean {
+    return this.#described.has('');
   }
 
   /** Parents before children. */

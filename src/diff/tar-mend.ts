@@ -1,13 +1,17 @@
 import { open, type FileHandle } from 'node:fs/promises';
+import { impliedFolder } from '../erofs/index.js';
 import { blockSize } from './tar-header.js';
 import type { TarFindings } from './tar-check.js';
 
 /** How many entries are built at once, so that memory stays flat. */
 const batch = 1000;
+/** Bytes of a name in a header. */
+const nameSize = 100;
+const markedTime = `${impliedFolder.mtime}.${String(impliedFolder.mtimeNsec).padStart(9, '0')}`;
 
 /**
- * Describes the folders that the tar leaves out, as root's with mode 0755, in place of its end-of-archive blocks: a later
- * entry for a folder gives it its attributes. Only for a temporary copy whose digest has been taken already.
+ * Describes the folders that the tar leaves out as `impliedFolder`, in place of its end-of-archive blocks: a later entry for a
+ * folder gives it its attributes. Only for a temporary copy whose digest has been taken already.
  */
 export async function describeMissingFolders(path: string, { end, missingFolders }: TarFindings): Promise<void> {
   const file = await open(path, 'r+');
@@ -34,17 +38,25 @@ async function writeAll(file: FileHandle, bytes: Buffer, position: number): Prom
 /** @param folder a byte string. */
 function folderEntry(folder: string): Buffer {
   const name = `${folder}/`;
-  if (name.length <= 100) return header(name, '5', 0);
-  const body = Buffer.alloc(Math.ceil((name.length + 1) / blockSize) * blockSize);
-  body.write(name, 0, 'latin1');
-  return Buffer.concat([header('././@LongLink', 'L', name.length + 1), body, header(name.slice(0, 100), '5', 0)]);
+  const path = name.length <= nameSize ? '' : paxRecord('path', name);
+  const records = Buffer.from(paxRecord('mtime', markedTime) + path, 'latin1');
+  const body = Buffer.alloc(Math.ceil(records.length / blockSize) * blockSize);
+  records.copy(body);
+  return Buffer.concat([header('', 'x', records.length), body, header(name, '5', 0)]);
 }
 
-/** A ustar header of root's with mode 0755 and time 0. */
+/** `<length> <key>=<value>\n`, where the length counts its own digits (POSIX.1-2017, pax interchange format). */
+function paxRecord(key: string, value: string): string {
+  const rest = ` ${key}=${value}\n`;
+  const digits = String(rest.length + String(rest.length).length).length;
+  return `${rest.length + digits}${rest}`;
+}
+
+/** A ustar header of root's; its name is cut off where it does not fit. */
 function header(name: string, type: string, size: number): Buffer {
   const block = Buffer.alloc(blockSize);
-  block.write(name, 0, 100, 'latin1');
-  block.write('0000755\0' + '0000000\0' + '0000000\0', 100, 'latin1');
+  block.write(name, 0, nameSize, 'latin1');
+  block.write(`${impliedFolder.mode.toString(8).padStart(7, '0')}\0` + '0000000\0' + '0000000\0', 100, 'latin1');
   block.write(`${size.toString(8).padStart(11, '0')}\0${'0'.repeat(11)}\0`, 124, 'latin1');
   block.write(' '.repeat(8) + type, 148, 'latin1');
   block.write('ustar\0' + '00', 257, 'latin1');

@@ -32,7 +32,8 @@ export function checkSymlinkTarget(target: string, offset: number): void {
 }
 
 const whiteoutPrefix = '.wh.';
-const opaqueMarker = '.wh..wh..opq';
+/** Hides what older layers have in its folder. */
+export const opaqueMarker = '.wh..wh..opq';
 
 /**
  * What a whiteout removes, or undefined when the entry is none or only marks its folder opaque.

@@ -23,7 +23,7 @@ export function convertDirectoryArguments(o: { output: string; uuid: string; dir
 
 /**
  * Arguments that merge layers into one image of metadata. Whiteouts are resolved and stripped, since whoever mounts the merged
- * image alone would see them as devices. Extended inodes have room for any owner and time of the root, which is mended later.
+ * image alone would see them as devices. Extended inodes have room for any owner and time that is written into them later.
  */
 export function mergeArguments(o: { output: string; uuid: string; layers: OldestFirst<string> }): string[] {
   const formats = ['--quiet', '--aufs', '--ovlfs-strip=1', ...reproducible, '-Eforce-inode-extended'];

@@ -27,3 +27,14 @@ export function decodeAttributes(inode: Buffer, extended: boolean, { epoch, fixe
     mtimeNsec: fixedNsec,
   };
 }
+
+/** A copy of an extended inode with other attributes and the type that it has. Pure. */
+export function withAttributes(inode: Buffer, { mode, uid, gid, mtime, mtimeNsec }: RootAttributes): Buffer {
+  const changed = Buffer.from(inode);
+  changed.writeUInt16LE((inode.readUInt16LE(4) & ~permissionMask) | mode, 4);
+  changed.writeUInt32LE(uid, 24);
+  changed.writeUInt32LE(gid, 28);
+  changed.writeBigInt64LE(mtime, 32);
+  changed.writeUInt32LE(mtimeNsec, 40);
+  return changed;
+}

@@ -2,21 +2,24 @@ import { readSync } from 'node:fs';
 import type { FileHandle } from 'node:fs/promises';
 import { damaged } from './superblock.js';
 
-const chunkSize = 64 * 1024;
-const maximumChunks = 64;
+const chunkSize = 16 * 1024;
+/** 4 MiB. */
+export const usualChunks = 256;
 
 /**
- * Reads small parts of an image, near each other, without a system call each; holds 4 MiB at most, whatever the image's size.
- * Reading is synchronous: what is read was written a moment ago, and lies in the page cache.
+ * Reads small parts of an image, near each other, without a system call each; holds so many chunks of 16 KiB at most, whatever
+ * the image's size. Reading is synchronous: what is read was written a moment ago, and lies in the page cache.
  */
 export class MetadataReader {
   readonly #file: FileHandle;
   readonly #path: string;
+  readonly #maximumChunks: number;
   readonly #chunks = new Map<number, Buffer>();
 
-  constructor(file: FileHandle, path: string) {
+  constructor(file: FileHandle, path: string, maximumChunks: number) {
     this.#file = file;
     this.#path = path;
+    this.#maximumChunks = maximumChunks;
   }
 
   /** @throws SnapshotterError `data-loss` when the image ends before. */
@@ -42,7 +45,7 @@ export class MetadataReader {
     const buffer = Buffer.alloc(chunkSize);
     const chunk = buffer.subarray(0, readSync(this.#file.fd, buffer, 0, chunkSize, index * chunkSize));
     for (const oldest of this.#chunks.keys()) {
-      if (this.#chunks.size < maximumChunks) break;
+      if (this.#chunks.size < this.#maximumChunks) break;
       this.#chunks.delete(oldest);
     }
     this.#chunks.set(index, chunk);

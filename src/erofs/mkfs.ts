@@ -2,7 +2,8 @@ import { rm } from 'node:fs/promises';
 import { SnapshotterError } from '../errors.js';
 import { run } from '../host/index.js';
 import { convertDirectoryArguments, convertTarArguments } from './args.js';
-import { mendUnsaidDirectories, trustOpaqueMarks } from './mend.js';
+import { recordImplied, type Implied } from './implied.js';
+import { trustOpaqueMarks } from './opaque.js';
 import type { Superblock } from './superblock.js';
 import { verifyLayer } from './verify.js';
 
@@ -22,6 +23,11 @@ export interface ConvertOptions extends ImageOptions {
 export interface ConvertTarOptions extends ConvertOptions {
   /** A path, or an open descriptor; a regular file is several times faster than a pipe. */
   readonly tar: string | { readonly fd: number };
+  /**
+   * What the layer's own tar has no entries for; in this one, folders have them, with the attributes `impliedFolder`. Left out
+   * when the tar describes its root and every folder.
+   */
+  readonly implied?: Implied;
 }
 
 export interface ConvertDirectoryOptions extends ConvertOptions {
@@ -29,13 +35,13 @@ export interface ConvertDirectoryOptions extends ConvertOptions {
 }
 
 /**
- * Turns an uncompressed layer tar into an image, verified. AUFS whiteouts become overlay's. Directories that the tar
- * does not describe, the root among them, become 0755 root:root at time 0.
+ * Turns an uncompressed layer tar into an image, verified. AUFS whiteouts become overlay's. What the tar
+ * implies is written down in the image, for merging and `chainRootAttributes`; an implied root becomes 0755 root:root at time 0.
  *
  * @throws SnapshotterError as `run` does, and `internal` when the tool succeeded but its output is not what was asked for.
  */
 export async function convertTar(o: ConvertTarOptions): Promise<Superblock> {
-  const { output, uuid, tar } = o;
+  const { output, uuid, tar, implied } = o;
   const fromFile = typeof tar === 'string';
   return makeImage(o, {
     what: `converting ${fromFile ? tar : 'a layer'} to EROFS`,
@@ -43,7 +49,7 @@ export async function convertTar(o: ConvertTarOptions): Promise<Superblock> {
     ...(fromFile ? {} : { stdin: tar.fd }),
     check: async () => {
       await verifyLayer(output, uuid);
-      await mendUnsaidDirectories(output);
+      if (implied) await recordImplied(output, implied);
       return verifyLayer(output, uuid);
     },
   });

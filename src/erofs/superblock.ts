@@ -14,6 +14,9 @@ export const blockSize = 4096;
 /** Device slots are 128 bytes, and the table's offset is counted in them. */
 export const deviceSlotSize = 128;
 
+const volumeNameOffset = 64;
+const volumeNameSize = 16;
+
 const compatChecksum = 0x1;
 /** Layouts of erofs-utils 1.9 that are only written on request: 48-bit block addresses and compressed metadata. */
 const incompatUnread = 0x80 | 0x100;
@@ -40,6 +43,8 @@ export interface Superblock {
   readonly epoch: bigint;
   readonly fixedNsec: number;
   readonly hasChecksum: boolean;
+  /** 15 bytes at most, without the zeros after it; see `implied.ts`. */
+  readonly volumeName: string;
 }
 
 /**
@@ -127,7 +132,15 @@ function decodeSuperblock(raw: Buffer, path: string): Superblock {
     epoch: raw.readBigInt64LE(24),
     fixedNsec: raw.readUInt32LE(32),
     hasChecksum: (raw.readUInt32LE(8) & compatChecksum) !== 0,
+    volumeName: raw.toString('latin1', volumeNameOffset, volumeNameOffset + volumeNameSize).replace(/\0.*$/s, ''),
   };
+}
+
+/** @param name ASCII, 15 bytes at most. The checksum has to be renewed afterwards. */
+export async function writeVolumeName(file: FileHandle, name: string): Promise<void> {
+  const field = Buffer.alloc(volumeNameSize);
+  field.write(name, 'latin1');
+  await file.write(field, 0, field.length, superblockOffset + volumeNameOffset);
 }
 
 /** Writes the checksum anew after something in the first block was changed. */

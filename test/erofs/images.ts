@@ -1,10 +1,12 @@
 import { createHash } from 'node:crypto';
 import { createWriteStream } from 'node:fs';
-import { chmod, mkdir, open, writeFile } from 'node:fs/promises';
+import { chmod, mkdir, open, readFile, stat, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { pipeline } from 'node:stream/promises';
 import { pack, type Header } from 'tar-stream';
 import { onTestFinished } from 'vitest';
+import { TarCheck } from '../../src/diff/tar-check.js';
+import { describeMissingFolders } from '../../src/diff/tar-mend.js';
 import { convertTar, layerUuid } from '../../src/erofs/index.js';
 import { crc32c } from '../../src/crc32c.js';
 import { mountReadOnly, unmount } from '../../src/host/index.js';
@@ -34,11 +36,16 @@ export const file = (name: string, content: string, more: Partial<Entry> = {}): 
 
 export const digestOf = (text: string): Digest => `sha256:${createHash('sha256').update(text).digest('hex')}`;
 
-/** Converts entries to the image `<folder>/<name>.erofs`. */
+/** Converts entries to the image `<folder>/<name>.erofs`, as Apply does: what they only imply is marked. */
 export async function makeLayer(folder: string, name: string, entries: readonly Entry[]): Promise<string> {
   const tar = await writeTar(join(folder, `${name}.tar`), entries);
   const output = join(folder, `${name}.erofs`);
-  await convertTar({ tar, output, uuid: layerUuid(digestOf(name)), deadlineMs });
+  const check = new TarCheck();
+  check.push(await readFile(tar));
+  const findings = check.finish();
+  if (findings.missingFolders.length > 0) await describeMissingFolders(tar, findings);
+  const implied = { root: !findings.describesRoot, folders: findings.missingFolders.length > 0 };
+  await convertTar({ tar, implied, output, uuid: layerUuid(digestOf(name)), deadlineMs });
   return output;
 }
 
@@ -65,6 +72,26 @@ export async function fakeMkfs(folder: string, script: string): Promise<void> {
   onTestFinished(() => {
     process.env['PATH'] = before;
   });
+}
+
+/** The merged image and its layers in one sparse file, as QEMU shows a VMDK. */
+export async function flatten(folder: string, image: string, layers: readonly string[]): Promise<string> {
+  const disk = join(folder, 'disk.raw');
+  const target = await open(disk, 'w');
+  let at = 0;
+  for (const path of [image, ...layers]) {
+    const { size } = await stat(path);
+    const source = await open(path, 'r');
+    // Only what these tests write: nothing of a layer lies beyond its first 64 KiB.
+    const head = Buffer.alloc(path === image ? size : Math.min(size, 64 * 1024));
+    await source.read(head, 0, head.length, 0);
+    await source.close();
+    await target.write(head, 0, head.length, at);
+    at += size;
+  }
+  await target.truncate(at);
+  await target.close();
+  return disk;
 }
 
 /** Rewrites a part of an image's superblock (offsets from its start) and makes its checksum fit again. */

@@ -5,9 +5,8 @@ import { join } from 'node:path';
 import { beforeEach, expect, it } from 'vitest';
 import { chainRootAttributes, convertDirectory, layerUuid, mergeLayers, verifyMerged } from '../../src/erofs/index.js';
 import { readDevices, readRootAttributes } from '../../src/erofs/index.js';
-import { mendRoot } from '../../src/erofs/root-inode.js';
+import { inheritAttributes } from '../../src/erofs/inherit.js';
 import { setXattr } from '../../src/host/index.js';
-import type { OldestFirst } from '../../src/vocabulary.js';
 import { requires } from '../harness/requires.js';
 import { temporaryFolder } from '../host/temporary.js';
 import {
@@ -15,6 +14,7 @@ import {
   digestOf,
   directory,
   file,
+  flatten,
   growLayer,
   inOrder,
   makeLayer,
@@ -33,26 +33,6 @@ beforeEach(async () => {
 });
 
 const merge = (...layers: string[]) => mergeLayers({ layers: inOrder(...layers), output, deadlineMs });
-
-/** The merged image and its layers in one sparse file, as QEMU shows a VMDK. */
-async function flatten(layers: OldestFirst<string>): Promise<string> {
-  const disk = join(folder, 'disk.raw');
-  const target = await open(disk, 'w');
-  let at = 0;
-  for (const path of [output, ...layers]) {
-    const { size } = await stat(path);
-    const source = await open(path, 'r');
-    // Only what these tests write: nothing of a layer lies beyond its first 64 KiB.
-    const head = Buffer.alloc(Math.min(size, 64 * 1024));
-    await source.read(head, 0, head.length, 0);
-    await source.close();
-    await target.write(head, 0, head.length, at);
-    at += size;
-  }
-  await target.truncate(at);
-  await target.close();
-  return disk;
-}
 
 requires('mkfs.erofs')('a merged image', () => {
   it('of the same layers has the same bytes', async () => {
@@ -219,7 +199,7 @@ requires(
     const merged = await mergeLayers({ layers, output, deadlineMs });
     expect(merged.layers.map(({ mappedBlock }) => mappedBlock)).toEqual([1, 1 + blocks, 1 + 2 * blocks]);
     expect(merged.layers[0]?.bytes).toBe(5 * 1024 ** 3 + 4096);
-    const image = await mounted(folder, await flatten(layers));
+    const image = await mounted(folder, await flatten(folder, output, layers));
     expect(['a', 'b', 'c'].map((name) => readFileSync(join(image, name), 'utf8'))).toEqual(['in a', 'in b', 'in c']);
   });
 
@@ -233,6 +213,9 @@ requires(
     await image.close();
     // With a checksum that fits, so that nothing else is wrong with it.
     await patchSuperblock(output, 64, Buffer.alloc(0));
-    await expect(mendRoot(output, await readRootAttributes(a))).rejects.toMatchObject({ code: 'internal' });
+    const root = await readRootAttributes(a);
+    await expect(inheritAttributes({ image: output, layers: inOrder(), root })).rejects.toMatchObject({
+      code: 'internal',
+    });
   });
 });

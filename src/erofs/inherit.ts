@@ -1,0 +1,158 @@
+import { open, type FileHandle } from 'node:fs/promises';
+import { setImmediate as nextTurn } from 'node:timers/promises';
+import { SnapshotterError } from '../errors.js';
+import type { OldestFirst, RootAttributes } from '../vocabulary.js';
+import { impliedBy, isImpliedFolder, undescribed } from './implied.js';
+import { withAttributes } from './inode.js';
+import { isOpaque } from './opaque.js';
+import { readSuperblockOf, renewChecksum, withImage, type Superblock } from './superblock.js';
+import { ImageTree, type Directory } from './tree.js';
+
+export interface Layer {
+  readonly path: string;
+  readonly superblock: Superblock;
+}
+
+interface Inheriting {
+  readonly image: string;
+  readonly layers: OldestFirst<Layer>;
+  /** What the merged image's root directory becomes. */
+  readonly root: RootAttributes;
+  readonly signal?: AbortSignal | undefined;
+}
+
+/** A directory as one layer has it. */
+interface Place {
+  readonly layer: LayerTree;
+  readonly directory: Directory;
+}
+
+interface LayerTree {
+  readonly tree: ImageTree;
+  readonly hasImpliedFolders: boolean;
+}
+
+/** The same directory in the merged image and in the layers that have it and are not hidden, newest first. */
+interface Merged {
+  readonly directory: Directory;
+  readonly places: readonly Place[];
+}
+
+/** Chunks of 16 KiB that all layers together keep in memory, and one layer at least. */
+const chunksOfAll = 512;
+const chunksOfOne = 8;
+/** Directories looked at before the daemon's other work gets its turn. */
+const directoriesATurn = 256;
+
+/**
+ * Gives the merged image's root its attributes, and each directory that its newest layer only implies those of the newest older
+ * layer that describes it, unless something between hides that: else 0755 root:root at time 0. Extended attributes are not
+ * inherited, since there is no room for them.
+ *
+ * @throws SnapshotterError `data-loss` when an image is damaged; `internal` when the merged image is not what the layers make
+ */
+export async function inheritAttributes(o: Inheriting): Promise<void> {
+  const { image, layers, root } = o;
+  await withImage(image, 'r+', async (file) => {
+    const superblock = await readSuperblockOf(file, image);
+    const merged = new ImageTree(file, image, superblock);
+    await write(file, image, merged.root(), root);
+    if (layers.some((layer) => impliedBy(layer.superblock).folders)) {
+      await withLayers(layers, (trees) => inheritBelow(file, merged, trees, o));
+    }
+    await renewChecksum(file, image, superblock);
+  });
+}
+
+async function inheritBelow(
+  file: FileHandle,
+  merged: ImageTree,
+  newestFirst: readonly LayerTree[],
+  { image, signal }: Inheriting,
+): Promise<void> {
+  const places = newestFirst.map((layer) => ({ layer, directory: layer.tree.root() }));
+  const pending: Merged[] = [{ directory: merged.root(), places }];
+  let visited = 0;
+  for (let parent = pending.pop(); parent !== undefined; parent = pending.pop()) {
+    if (++visited % directoriesATurn === 0) await nextTurn(undefined, { signal });
+    for (const name of namesBelow(parent.places)) {
+      const below = descend(parent.places, name);
+      if (below.length === 0) continue;
+      const directory = merged.find(parent.directory, name);
+      if (directory === undefined || directory === 'other') throw unexpected(image, name);
+      const attributes = inherited(below);
+      if (attributes) await write(file, image, directory, attributes);
+      pending.push({ directory, places: below });
+    }
+  }
+}
+
+/** Names of the directories in those layers that imply some folder. */
+function namesBelow(places: readonly Place[]): Set<string> {
+  const names = new Set<string>();
+  for (const { layer, directory } of places) {
+    if (!layer.hasImpliedFolders) continue;
+    for (const [name] of layer.tree.childDirectories(directory)) names.add(name);
+  }
+  return names;
+}
+
+/** Where the directory `name` lies in the layers, as an overlay looks it up: anything else, and an opaque parent, end the search. */
+function descend(places: readonly Place[], name: string): Place[] {
+  const below: Place[] = [];
+  for (const { layer, directory } of places) {
+    const found = layer.tree.find(directory, name);
+    if (found === 'other') break;
+    if (found) below.push({ layer, directory: found });
+    if (isOpaque(layer.tree, directory)) break;
+  }
+  return below;
+}
+
+/** Undefined when the newest layer describes the directory, whose attributes are then right already. */
+function inherited(places: readonly Place[]): RootAttributes | undefined {
+  for (const [index, { layer, directory }] of places.entries()) {
+    const attributes = layer.tree.attributes(directory);
+    if (layer.hasImpliedFolders && isImpliedFolder(attributes)) continue;
+    return index === 0 ? undefined : attributes;
+  }
+  return undescribed;
+}
+
+async function withLayers<T>(
+  layers: OldestFirst<Layer>,
+  work: (newestFirst: readonly LayerTree[]) => Promise<T>,
+): Promise<T> {
+  const files: FileHandle[] = [];
+  try {
+    const chunks = Math.max(chunksOfOne, Math.floor(chunksOfAll / layers.length));
+    const trees: LayerTree[] = [];
+    for (const { path, superblock } of layers) {
+      const file = await open(path);
+      files.push(file);
+      const tree = new ImageTree(file, path, superblock, chunks);
+      trees.unshift({ tree, hasImpliedFolders: impliedBy(superblock).folders });
+    }
+    return await work(trees);
+  } finally {
+    await Promise.all(files.map((file) => file.close()));
+  }
+}
+
+async function write(file: FileHandle, image: string, directory: Directory, attributes: RootAttributes): Promise<void> {
+  if (!directory.extended) {
+    // Images are merged with extended inodes, so this is a tool that did not do as it was told.
+    throw new SnapshotterError('internal', `a directory's inode in ${image} is too small for its owner and time`, {
+      facts: { path: image },
+    });
+  }
+  const inode = withAttributes(directory.inode, attributes);
+  await file.write(inode, 0, inode.length, directory.offset);
+}
+
+function unexpected(image: string, name: string): SnapshotterError {
+  const shown = JSON.stringify(Buffer.from(name, 'latin1').toString('utf8'));
+  return new SnapshotterError('internal', `mkfs.erofs left the directory ${shown} out of the merged image ${image}`, {
+    facts: { path: image },
+  });
+}

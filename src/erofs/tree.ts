@@ -1,0 +1,140 @@
+import type { FileHandle } from 'node:fs/promises';
+import { SnapshotterError } from '../errors.js';
+import type { RootAttributes } from '../vocabulary.js';
+import { DirectoryBlock, type DirectoryEntry } from './directory-block.js';
+import { decodeAttributes, inodeSize } from './inode.js';
+import { MetadataReader, usualChunks } from './metadata-reader.js';
+import { damaged, type Superblock } from './superblock.js';
+import { readXattrs, xattrBytes, type XattrPlace } from './xattrs.js';
+
+export interface Directory {
+  /** Bytes from the start of the image. */
+  readonly offset: number;
+  readonly extended: boolean;
+  readonly inode: Buffer;
+  /** Where the inode's xattrs begin, in bytes from the start of the image, and how many bytes they take. */
+  readonly xattrs: { readonly start: number; readonly length: number };
+}
+
+/** Layouts of `i_format` (Linux 6.18): whole blocks, or whole blocks and a tail beside the inode. */
+const flatPlain = 0;
+const flatInline = 2;
+const directoryType = 0o040000;
+const typeMask = 0o170000;
+
+/**
+ * The directories of an image.
+ *
+ * All methods throw SnapshotterError: `data-loss` when the metadata leads nowhere; `failed-precondition` for a layout that the
+ * options of our own conversions never give.
+ */
+export class ImageTree {
+  readonly #path: string;
+  readonly #superblock: Superblock;
+  readonly #reader: MetadataReader;
+
+  constructor(file: FileHandle, path: string, superblock: Superblock, maximumChunks = usualChunks) {
+    this.#path = path;
+    this.#superblock = superblock;
+    this.#reader = new MetadataReader(file, path, maximumChunks);
+  }
+
+  root(): Directory {
+    return this.#directory(this.#superblock.rootOffset);
+  }
+
+  attributes({ inode, extended }: Directory): RootAttributes {
+    return decodeAttributes(inode, extended, this.#superblock);
+  }
+
+  xattrs({ xattrs }: Directory): XattrPlace[] {
+    return readXattrs(this.#reader, { ...xattrs, shared: this.#superblock.sharedXattrsOffset });
+  }
+
+  /** What stands at `name` in the directory: another one, something else, or nothing. */
+  find(directory: Directory, name: string): Directory | 'other' | undefined {
+    const blocks = this.#blockCount(directory);
+    if (blocks === 0) return undefined;
+    const block = this.#block(
+      directory,
+      lastOf(blocks, (index) => this.#block(directory, index).name(0) <= name),
+    );
+    const entry = block.entry(lastOf(block.count, (index) => block.name(index) <= name));
+    if (entry.name !== name) return undefined;
+    return entry.isDirectory ? this.#child(entry) : 'other';
+  }
+
+  *childDirectories(directory: Directory): Generator<readonly [name: string, child: Directory]> {
+    for (let index = 0; index < this.#blockCount(directory); index += 1) {
+      const block = this.#block(directory, index);
+      for (let at = 0; at < block.count; at += 1) {
+        const entry = block.entry(at);
+        if (entry.isDirectory && entry.name !== '.' && entry.name !== '..') yield [entry.name, this.#child(entry)];
+      }
+    }
+  }
+
+  /** Every directory, the root first. */
+  *directories(): Generator<Directory> {
+    const pending = [this.root()];
+    const seen = new Set<number>();
+    for (let directory = pending.pop(); directory !== undefined; directory = pending.pop()) {
+      yield directory;
+      for (const [, child] of this.childDirectories(directory)) {
+        if (seen.has(child.offset)) throw damaged(this.#path, 'a directory in it has two parents');
+        seen.add(child.offset);
+        pending.push(child);
+      }
+    }
+  }
+
+  #child({ nid }: DirectoryEntry): Directory {
+    // Inodes are numbered in units of 32 bytes.
+    return this.#directory(this.#superblock.metadataOffset + nid * 32);
+  }
+
+  #directory(offset: number): Directory {
+    const extended = (this.#reader.read(offset, 2).readUInt16LE(0) & 1) === 1;
+    // A copy, which does not keep the chunk that it was read with.
+    const inode = Buffer.from(this.#reader.read(offset, inodeSize(extended)));
+    const mode = inode.readUInt16LE(4);
+    if ((mode & typeMask) !== directoryType) {
+      throw damaged(this.#path, `the mode of a directory in it is 0${mode.toString(8)}`);
+    }
+    const xattrs = { start: offset + inode.length, length: xattrBytes(inode.readUInt16LE(2)) };
+    return { offset, extended, inode, xattrs };
+  }
+
+  #blockCount({ inode, extended }: Directory): number {
+    return Math.ceil(directorySize(inode, extended) / this.#superblock.blockSize);
+  }
+
+  #block({ inode, extended, xattrs }: Directory, index: number): DirectoryBlock {
+    const layout = (inode.readUInt16LE(0) >> 1) & 7;
+    if (layout !== flatPlain && layout !== flatInline) {
+      throw new SnapshotterError('failed-precondition', `${this.#path} has a directory of layout ${layout}`, {
+        facts: { path: this.#path },
+      });
+    }
+    const { blockSize } = this.#superblock;
+    const length = Math.min(blockSize, directorySize(inode, extended) - index * blockSize);
+    const isTail = layout === flatInline && length < blockSize;
+    const start = isTail ? xattrs.start + xattrs.length : (inode.readUInt32LE(16) + index) * blockSize;
+    return new DirectoryBlock(this.#reader.read(start, Math.max(0, length)), this.#path);
+  }
+}
+
+function directorySize(inode: Buffer, extended: boolean): number {
+  return extended ? Number(inode.readBigUInt64LE(8)) : inode.readUInt32LE(8);
+}
+
+/** The last index for which `holds`, which holds up to some index and not after it; 0 when it never does. */
+function lastOf(count: number, holds: (index: number) => boolean): number {
+  let [low, high] = [0, count - 1];
+  while (low < high) {
+    const middle = Math.ceil((low + high) / 2);
+    if (holds(middle)) low = middle;
+    else high = middle - 1;
+  }
+  return Math.max(0, low);
+}

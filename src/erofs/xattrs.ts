@@ -1,0 +1,47 @@
+import type { MetadataReader } from './metadata-reader.js';
+
+/** An xattr as it lies in an image. Offsets are bytes from the start of the image. */
+export interface XattrPlace {
+  readonly offset: number;
+  /** 1 is `user.`, 4 is `trusted.`: the name follows without its prefix. */
+  readonly prefix: number;
+  readonly name: string;
+}
+
+const headerSize = 12;
+const entrySize = 4;
+
+/** Bytes of xattrs that follow an inode, from the count in it. */
+export function xattrBytes(count: number): number {
+  return count === 0 ? 0 : headerSize + entrySize * (count - 1);
+}
+
+/**
+ * The xattrs of an inode, whose own begin at `start` and are `length` bytes long: a header (name filter, number of shared ones),
+ * numbers of shared xattrs in units of 4 bytes, then the inode's own (`struct erofs_xattr_ibody_header`, Linux 6.18).
+ */
+export function readXattrs(
+  reader: MetadataReader,
+  { start, length, shared }: { readonly start: number; readonly length: number; readonly shared: number },
+): XattrPlace[] {
+  if (length === 0) return [];
+  const body = reader.read(start, length);
+  const sharedCount = body.readUInt8(4);
+  const places: XattrPlace[] = [];
+  let at = headerSize + sharedCount * 4;
+  for (let index = 0; index < sharedCount; index += 1) {
+    places.push(readXattr(reader, shared + body.readUInt32LE(headerSize + index * 4) * 4));
+  }
+  while (at + entrySize <= length && body.readUInt8(at) !== 0) {
+    places.push(readXattr(reader, start + at));
+    const size = entrySize + body.readUInt8(at) + body.readUInt16LE(at + 2);
+    at += Math.ceil(size / 4) * 4;
+  }
+  return places;
+}
+
+function readXattr(reader: MetadataReader, offset: number): XattrPlace {
+  const entry = reader.read(offset, entrySize);
+  const name = reader.read(offset + entrySize, entry.readUInt8(0)).toString('latin1');
+  return { offset, prefix: entry.readUInt8(1), name };
+}
