@@ -1,10 +1,11 @@
 import type { Config } from '../../src/config/index.js';
 import { connectContainerd } from '../../src/containerd/index.js';
-import { LayerDiffer } from '../../src/diff/index.js';
+import { LayerComparer, LayerDiffer } from '../../src/diff/index.js';
 import { checkErofsTools, minimumToMerge, type ErofsTools } from '../../src/erofs/index.js';
-import { startServer } from '../../src/grpc/index.js';
+import { startServer, type DifferPort } from '../../src/grpc/index.js';
 import { notifyReady, requireTool } from '../../src/host/index.js';
 import { Slots } from '../../src/jobs.js';
+import type { CompareSides, ExtractTarget } from '../../src/layers/index.js';
 import type { Logger } from '../../src/log.js';
 import { packageVersion } from '../../src/package.js';
 import { withScope, type Scope } from '../../src/scope.js';
@@ -58,9 +59,21 @@ async function listen(config: Config, log: Logger, scope: Scope): Promise<Snapsh
   const containerd = connectContainerd({ address: config.containerdAddress, defaultNamespace, log });
   scope.defer('connection to containerd', () => containerd.close());
 
-  const maxLayerBytes = config.maxLayerSize;
-  const differ = new LayerDiffer({ content: containerd.content, slots, conversionTimeoutMs, maxLayerBytes, log });
-  scope.defer('differ', () => differ.close());
+  const applier = new LayerDiffer({
+    content: containerd.content,
+    slots,
+    conversionTimeoutMs,
+    maxLayerBytes: config.maxLayerSize,
+    // One conversion is always left for the layer that containerd waits for.
+    aheadAtOnce: config.convertAhead ? config.maxConversions - 1 : 0,
+    log,
+  });
+  scope.defer('differ', () => applier.close());
+  const comparer = new LayerComparer({ blobs: containerd.blobs, slots, timeoutMs: conversionTimeoutMs, log });
+  const differ: DifferPort<ExtractTarget, CompareSides> = {
+    apply: (o) => applier.apply(o),
+    compare: (o) => comparer.compare(o),
+  };
 
   const { address, socketGid } = config;
   const group = socketGid === undefined ? {} : { socketGid };

@@ -23,9 +23,10 @@ export function openChannel(socketPath: string): Client {
   return new Client(`unix:${socketPath}`, credentials.createInsecure(), options);
 }
 
-/** What containerd needs to know with each call that concerns a namespace's content. */
-export function inNamespace(namespace: string): Metadata {
+/** What containerd needs to know with each call that concerns a namespace's content; `lease` keeps what the call makes. */
+export function inNamespace(namespace: string, lease?: string): Metadata {
   const metadata = new Metadata();
   metadata.set('containerd-namespace', namespace);
+  if (lease !== undefined) metadata.set('containerd-lease', lease);
   return metadata;
 }

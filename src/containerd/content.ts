@@ -8,6 +8,7 @@ import type { ContentMethods } from '../protocol/index.js';
 import { hexOf, parseDigest, type Descriptor, type Digest, type Labels } from '../vocabulary.js';
 import { answerDeadlineMs, inNamespace, stallMs } from './connection.js';
 import { asContainerdError } from './errors.js';
+import { layersAfter } from './manifests.js';
 
 export interface ContentInfo {
   readonly digest: Digest;
@@ -75,6 +76,13 @@ export class Content {
     const path = await this.#readableFile(digest, size);
     if (path !== undefined) return { kind: 'file', path, size };
     return { kind: 'stream', stream: this.#read(digest, size, namespace, signal), size };
+  }
+
+  /** See `layersAfter` in manifests.ts. */
+  layersAfter(digest: Digest, position: number, namespace?: string): Promise<readonly Descriptor[]> {
+    const { client, defaultNamespace, socketPath } = this.#options;
+    const open = (descriptor: Descriptor, space: string) => this.open(descriptor, space);
+    return layersAfter({ client, socketPath, open }, digest, position, namespace ?? defaultNamespace);
   }
 
   async #readableFile(digest: Digest, size: number): Promise<string | undefined> {

@@ -1,10 +1,19 @@
 import type { Logger } from '../log.js';
-import { contentService, introspectionService, loadDefinitions, ServiceClient } from '../protocol/index.js';
+import {
+  contentService,
+  introspectionService,
+  leasesService,
+  loadDefinitions,
+  ServiceClient,
+} from '../protocol/index.js';
 import { openChannel } from './connection.js';
 import { Content } from './content.js';
+import { ContentWriter } from './content-writer.js';
 import { findContentRoot } from './introspection.js';
+import { Leases } from './leases.js';
 
 export type { Content, ContentSource } from './content.js';
+export type { ContentWriter, NewBlob } from './content-writer.js';
 
 export interface ContainerdOptions {
   /** Path of containerd's unix socket. */
@@ -16,6 +25,7 @@ export interface ContainerdOptions {
 
 export interface Containerd {
   readonly content: Content;
+  readonly blobs: ContentWriter;
   close(): void;
 }
 
@@ -23,7 +33,7 @@ export interface Containerd {
 export function connectContainerd(options: ContainerdOptions): Containerd {
   const { address, defaultNamespace, log } = options;
   const channel = openChannel(address);
-  const definitions = loadDefinitions([contentService, introspectionService]);
+  const definitions = loadDefinitions([contentService, introspectionService, leasesService]);
   const introspection = new ServiceClient(channel, definitions, introspectionService);
 
   let known: Promise<string | undefined> | undefined;
@@ -37,8 +47,12 @@ export function connectContainerd(options: ContainerdOptions): Containerd {
   };
 
   const client = new ServiceClient(channel, definitions, contentService);
+  const socketPath = address;
+  const content = new Content({ client, contentRoot, socketPath, defaultNamespace, log });
+  const leases = new Leases({ client: new ServiceClient(channel, definitions, leasesService), socketPath, log });
   return {
-    content: new Content({ client, contentRoot, socketPath: address, defaultNamespace, log }),
+    content,
+    blobs: new ContentWriter({ client, content, leases, socketPath, log }),
     close: () => channel.close(),
   };
 }

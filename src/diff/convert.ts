@@ -9,6 +9,7 @@ import type { ConvertedLayer } from '../layers/index.js';
 import type { Logger } from '../log.js';
 import { withScope, type Scope } from '../scope.js';
 import type { Descriptor, Digest } from '../vocabulary.js';
+import { withDeadline } from './deadline.js';
 import { Inspectors } from './inspector.js';
 import type { LayerFormat } from './media-types.js';
 import { unpack, wrongDigest, type LocatedLayer } from './unpack.js';
@@ -189,17 +190,6 @@ function unusableImage(error: unknown, digest: Digest): unknown {
     next: 'build it with mkfs.erofs and blocks of 4096 bytes, in one file',
     cause: error,
   });
-}
-
-/** Aborts when `signal` does, or with `deadline-exceeded` as its reason when the time is over. */
-function withDeadline(signal: AbortSignal, deadlineMs: number, what: string, scope: Scope): AbortSignal {
-  const deadline = new AbortController();
-  const timer = setTimeout(() => {
-    const message = `${what} did not end within ${deadlineMs / 1000} s`;
-    deadline.abort(new SnapshotterError('deadline-exceeded', message, { facts: { deadlineMs } }));
-  }, deadlineMs);
-  scope.defer('the deadline', () => clearTimeout(timer));
-  return AbortSignal.any([signal, deadline.signal]);
 }
 
 /**

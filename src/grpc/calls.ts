@@ -15,6 +15,8 @@ import { failureOf, type Failure } from './errors.js';
 /** What a handler knows of the call besides its request. */
 export interface CallContext {
   readonly namespace: string;
+  /** The lease under which the caller keeps what a call makes, when it names one. */
+  readonly lease: string | undefined;
   /** Aborts when the caller goes away, its deadline passes, or the daemon stops and the call takes too long. */
   readonly signal: AbortSignal;
 }
@@ -114,12 +116,13 @@ export class Calls {
     work: (context: CallContext) => Promise<Result>,
   ): Promise<Outcome<Result>> {
     const { ready, defaultNamespace, log } = this.#options;
-    const namespace = namespaceOf(call.metadata) ?? defaultNamespace;
+    const namespace = textOf(call.metadata, 'containerd-namespace') ?? defaultNamespace;
+    const lease = textOf(call.metadata, 'containerd-lease');
     const facts = { method: call.getPath(), namespace, ...subjectOf(call.request) };
     const began = performance.now();
     try {
       await orAborted(ready, signal);
-      const result = await work({ namespace, signal });
+      const result = await work({ namespace, lease, signal });
       log.debug({ ...facts, ms: Math.round(performance.now() - began) }, 'answered');
       return { result };
     } catch (error) {
@@ -154,9 +157,9 @@ function whyCancelled(call: WireCall): SnapshotterError {
   return new SnapshotterError('cancelled', 'the caller cancelled or went away');
 }
 
-function namespaceOf(metadata: Metadata): string | undefined {
-  const [namespace] = metadata.get('containerd-namespace');
-  return typeof namespace === 'string' && namespace !== '' ? namespace : undefined;
+function textOf(metadata: Metadata, key: string): string | undefined {
+  const [value] = metadata.get(key);
+  return typeof value === 'string' && value !== '' ? value : undefined;
 }
 
 /** What the call was about, for the log: whichever of these fields the request has. */

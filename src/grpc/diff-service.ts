@@ -1,6 +1,5 @@
 import { SnapshotterError } from '../errors.js';
-import { packageVersion } from '../package.js';
-import { fromWireDescriptor, toWireDescriptor, type DiffMethods } from '../protocol/index.js';
+import { fromWireDescriptor, toWireDescriptor, type DiffMethods, type Timestamp } from '../protocol/index.js';
 import type { Handlers } from './calls.js';
 import type { DifferPort, SnapshotterPort } from './ports.js';
 
@@ -8,9 +7,9 @@ import type { DifferPort, SnapshotterPort } from './ports.js';
  * Translates between messages and the differ. `sync_fs` needs no look: layers are always on disk before the answer.
  * `payloads` are settings for processors of media types that are not ours.
  */
-export function diffHandlers<Target>(
-  snapshotter: SnapshotterPort<Target>,
-  differ: DifferPort<Target>,
+export function diffHandlers<Target, Sides>(
+  snapshotter: SnapshotterPort<Target, Sides>,
+  differ: DifferPort<Target, Sides>,
 ): Handlers<DiffMethods> {
   return {
     Apply: async ({ diff, mounts }, { namespace, signal }) => {
@@ -21,10 +20,15 @@ export function diffHandlers<Target>(
       const target = await snapshotter.extractTarget(mounts);
       return { applied: toWireDescriptor(await differ.apply({ descriptor, target, namespace, signal })) };
     },
-    Diff: () => {
-      const message = `erofs-snapshotter ${packageVersion()} applies layers and does not write them`;
-      const next = 'list a differ that does in the "default" of the diff-service';
-      return Promise.reject(new SnapshotterError('not-mine', message, { next }));
+    Diff: async ({ left, right, mediaType, ref, labels, sourceDateEpoch }, { namespace, lease, signal }) => {
+      const sides = () => snapshotter.compareSides({ left, right, labels, signal });
+      const epoch = sourceDateEpoch === null ? undefined : nanosecondsOf(sourceDateEpoch);
+      const asked = { sides, mediaType, ref, labels, sourceDateEpoch: epoch };
+      return { diff: toWireDescriptor(await differ.compare({ ...asked, namespace, lease, signal })) };
     },
   };
+}
+
+function nanosecondsOf({ seconds, nanos }: Timestamp): bigint {
+  return BigInt(seconds) * 1_000_000_000n + BigInt(nanos);
 }

@@ -26,8 +26,8 @@ interface CommitOptions {
   readonly signal?: AbortSignal;
 }
 
-/** What the Snapshots service needs of a snapshotter. `Target` is its own business: this room only hands it on. */
-export interface SnapshotterPort<Target> {
+/** What the Snapshots service needs of a snapshotter. `Target` and `Sides` are its own business: this room only hands them on. */
+export interface SnapshotterPort<Target, Sides> {
   /** Resolves when recovery has ended; calls wait for it. */
   readonly ready: Promise<void>;
   prepare(options: CreateOptions): Promise<readonly Mount[]>;
@@ -43,15 +43,35 @@ export interface SnapshotterPort<Target> {
   cleanup(): Promise<void>;
   /** Where a layer applied to these mounts belongs. */
   extractTarget(mounts: readonly Mount[]): Promise<Target>;
+  /** What may be read to compare the snapshots with these mounts. */
+  compareSides(options: {
+    readonly left: readonly Mount[];
+    readonly right: readonly Mount[];
+    readonly labels: Labels;
+    readonly signal: AbortSignal;
+  }): Promise<Sides>;
 }
 
 /** What the Diff service needs of a differ. */
-export interface DifferPort<Target> {
+export interface DifferPort<Target, Sides> {
   /** Returns the descriptor of the uncompressed layer. */
   apply(options: {
     readonly descriptor: Descriptor;
     readonly target: Target;
     readonly namespace: string;
+    readonly signal: AbortSignal;
+  }): Promise<Descriptor>;
+  /** Returns the descriptor of a new layer in containerd's content store. */
+  compare(options: {
+    /** Asked for only when the media type is the differ's. */
+    readonly sides: () => Promise<Sides>;
+    readonly mediaType: string;
+    readonly ref: string;
+    readonly labels: Labels;
+    /** Nanoseconds since the epoch. */
+    readonly sourceDateEpoch: bigint | undefined;
+    readonly namespace: string;
+    readonly lease: string | undefined;
     readonly signal: AbortSignal;
   }): Promise<Descriptor>;
 }

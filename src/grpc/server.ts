@@ -18,13 +18,13 @@ const graceMs = 5_000;
 /** How long the last answers may take to leave; watchers of the health service never leave by themselves. */
 const closeMs = 1_000;
 
-export interface ServerOptions<Target> {
+export interface ServerOptions<Target, Sides> {
   /** Path of the unix socket to listen on. */
   readonly address: string;
   /** A group whose members may connect besides root. */
   readonly socketGid?: number;
-  readonly snapshotter: SnapshotterPort<Target>;
-  readonly differ: DifferPort<Target>;
+  readonly snapshotter: SnapshotterPort<Target, Sides>;
+  readonly differ: DifferPort<Target, Sides>;
   /** For calls that come without a namespace. */
   readonly defaultNamespace: string;
   readonly log: Logger;
@@ -42,7 +42,7 @@ export interface RunningServer {
  *
  * @throws SnapshotterError as `openSocket`.
  */
-export async function startServer<Target>(options: ServerOptions<Target>): Promise<RunningServer> {
+export async function startServer<Target, Sides>(options: ServerOptions<Target, Sides>): Promise<RunningServer> {
   const { snapshotter, differ, defaultNamespace, log } = options;
   const calls = new Calls({ ready: snapshotter.ready, defaultNamespace, log });
   const definitions = loadDefinitions([snapshotsService, diffService]);

@@ -9,7 +9,7 @@ const pageSize = 100;
 const kinds = { view: 'VIEW', active: 'ACTIVE', committed: 'COMMITTED' } as const;
 
 /** Translates between messages and the snapshotter. The `snapshotter` field of a request is ours, whatever it says. */
-export function snapshotsHandlers<Target>(snapshotter: SnapshotterPort<Target>): Handlers<SnapshotsMethods> {
+export function snapshotsHandlers(snapshotter: SnapshotterPort<unknown, unknown>): Handlers<SnapshotsMethods> {
   return {
     Prepare: async ({ key, parent, labels }, { signal }) => ({
       mounts: await snapshotter.prepare({ key, parent, labels, signal }),

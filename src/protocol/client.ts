@@ -17,6 +17,14 @@ export interface StreamOptions {
   readonly signal?: AbortSignal;
 }
 
+/** A call of many requests. */
+export interface Exchanges<Request, Response> {
+  /** @throws as `unary`; SnapshotterError `deadline-exceeded` when the server stalls, `unavailable` when it ends the call. */
+  send(request: Request): Promise<Response>;
+  /** Ends the call; nothing that was answered is taken back. */
+  close(): void;
+}
+
 /** Calls one service over a channel that several of these share. Errors of the wire are grpc-js's own (`ServiceError`). */
 export class ServiceClient<Methods> {
   readonly #channel: Client;
@@ -93,6 +101,46 @@ export class ServiceClient<Methods> {
       signal?.removeEventListener('abort', cancel);
       call.cancel();
     }
+  }
+
+  /** Opens a call in which each request is answered before the next one is sent. */
+  exchange<Name extends MethodsOf<Methods, 'exchange'>>(
+    name: Name,
+    options: StreamOptions,
+  ): Exchanges<RequestOf<Methods[Name]>, ResponseOf<Methods[Name]>> {
+    const { signal, metadata = new Metadata(), stallMs } = options;
+    signal?.throwIfAborted();
+    const { path, requestSerialize, responseDeserialize } = this.#method(name);
+    const call = this.#channel.makeBidiStreamRequest(path, requestSerialize, responseDeserialize, metadata);
+    call.on('error', () => undefined);
+    const cancel = () => call.cancel();
+    signal?.addEventListener('abort', cancel, { once: true });
+    const responses = call[Symbol.asyncIterator]() as AsyncIterator<unknown, unknown, undefined>;
+    const server = { stalled: false };
+    return {
+      send: async (request) => {
+        const timer = setTimeout(() => {
+          server.stalled = true;
+          call.cancel();
+        }, stallMs);
+        try {
+          call.write(request);
+          const { done, value } = await responses.next();
+          if (done !== true) return value as ResponseOf<Methods[Name]>;
+        } catch (error) {
+          if (signal?.aborted) throw signal.reason;
+          if (!server.stalled) throw error;
+        } finally {
+          clearTimeout(timer);
+        }
+        const what = server.stalled ? `sent nothing for ${stallMs / 1000} s` : 'ended the call without an answer';
+        throw new SnapshotterError(server.stalled ? 'deadline-exceeded' : 'unavailable', `${path} ${what}`);
+      },
+      close: () => {
+        signal?.removeEventListener('abort', cancel);
+        call.cancel();
+      },
+    };
   }
 
   #method(name: string): MethodDefinition<unknown, unknown> {

@@ -12,6 +12,13 @@ export interface ServerStream<Request, Response> {
   readonly response: Response;
 }
 
+/** Any number of requests, each answered by one response before the next is sent. */
+export interface Exchange<Request, Response> {
+  readonly kind: 'exchange';
+  readonly request: Request;
+  readonly response: Response;
+}
+
 declare const methods: unique symbol;
 
 /** A service by name, the file below `proto/` that defines it, and (for the compiler alone) the types of its methods. */
@@ -22,7 +29,7 @@ export interface ServiceContract<Methods> {
 }
 
 /** The names of those methods that have the shape `Kind`. */
-export type MethodsOf<Methods, Kind extends 'unary' | 'server-stream'> = {
+export type MethodsOf<Methods, Kind extends 'unary' | 'server-stream' | 'exchange'> = {
   [Name in keyof Methods]: Methods[Name] extends { readonly kind: Kind } ? Name : never;
 }[keyof Methods] &
   string;

@@ -101,7 +101,10 @@ async function start(root: string, address: string): Promise<Running> {
   const server: RunningServer = await startServer({
     address,
     snapshotter: Object.assign(snapshotter, { ready: snapshotter.recover() }),
-    differ: { apply: () => Promise.reject(new Error('this suite applies no layers')) },
+    differ: {
+      apply: () => Promise.reject(new Error('this suite applies no layers')),
+      compare: () => Promise.reject(new Error('this suite compares nothing')),
+    },
     defaultNamespace: 'conformance',
     log: silentLogger(),
   });

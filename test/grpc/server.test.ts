@@ -175,7 +175,8 @@ describe('the socket', () => {
   const listening: Server[] = [];
   let folder: string;
   const create = async () => join((folder = await mkdtemp(join(tmpdir(), 'erofs-snapshotter-'))), 'x.sock');
-  const differ = { apply: () => Promise.reject(new Error('unused')) };
+  const unused = () => Promise.reject(new Error('unused'));
+  const differ = { apply: unused, compare: unused };
   const serve = (address: string, socketGid?: number) =>
     startServer({
       address,

@@ -241,16 +241,34 @@ describe('the Diff service', () => {
     await expect(world.diff.unary('Apply', { ...request, diff }, within)).rejects.toMatchObject(refused);
   });
 
-  it('answers Diff UNIMPLEMENTED and says what to configure', async () => {
-    await start({});
-    const call = world.diff.unary(
-      'Diff',
-      { left: [], right: [], mediaType: '', ref: '', labels: {}, sourceDateEpoch: null },
-      within,
-    );
-    await expect(call).rejects.toMatchObject({
-      code: status.UNIMPLEMENTED,
-      details: expect.stringContaining('diff-service') as string,
-    });
+  const comparison = { left: [mount], right: [mount, mount], mediaType: 'm', ref: 'r', labels: { l: 'v' } };
+
+  it('compares the sides of the mounts, under the lease of the call, not later than the source date epoch', async () => {
+    const compare = vi.fn(async ({ sides }: { sides: () => Promise<{ between: string }> }) => ({
+      mediaType: (await sides()).between,
+      digest: 'sha256:d',
+      size: 7,
+    }));
+    const compareSides = vi.fn(() => Promise.resolve({ between: 'left and right' }));
+    await start({ snapshotter: { compareSides }, compare });
+    const metadata = new Metadata();
+    metadata.set('containerd-namespace', 'k8s.io');
+    metadata.set('containerd-lease', 'mine');
+    const request = { ...comparison, sourceDateEpoch: { seconds: '-1', nanos: 500_000_000 } };
+    const answer = await world.diff.unary('Diff', request, { ...within, metadata });
+    expect(answer.diff).toEqual({ mediaType: 'left and right', digest: 'sha256:d', size: '7', annotations: {} });
+    const { left, right, mediaType, ref, labels } = comparison;
+    expect(compareSides).toHaveBeenCalledWith({ left, right, labels, signal: any });
+    const asked = { mediaType, ref, labels, sourceDateEpoch: -500_000_000n, namespace: 'k8s.io', lease: 'mine' };
+    expect(compare).toHaveBeenCalledWith(expect.objectContaining({ ...asked, signal: any }));
+  });
+
+  it('answers a Diff of a foreign media type UNIMPLEMENTED before it looks at the mounts', async () => {
+    const compareSides = vi.fn(() => Promise.reject(new Error('looked')));
+    const compare = () => Promise.reject(new SnapshotterError('not-mine', 'not a media type of this differ'));
+    await start({ snapshotter: { compareSides }, compare });
+    const call = world.diff.unary('Diff', { ...comparison, sourceDateEpoch: null }, within);
+    await expect(call).rejects.toMatchObject({ code: status.UNIMPLEMENTED });
+    expect(compareSides).not.toHaveBeenCalled();
   });
 });

@@ -16,8 +16,12 @@ export interface Target {
   readonly folder: string;
 }
 
+export interface Sides {
+  readonly between: string;
+}
+
 /** A snapshotter whose methods a test sets; one that it does not set fails. */
-export function fakeSnapshotter(given: Partial<SnapshotterPort<Target>>): SnapshotterPort<Target> {
+export function fakeSnapshotter(given: Partial<SnapshotterPort<Target, Sides>>): SnapshotterPort<Target, Sides> {
   const unset = () => Promise.reject(new Error('this test did not expect that call'));
   return {
     ready: Promise.resolve(),
@@ -32,6 +36,7 @@ export function fakeSnapshotter(given: Partial<SnapshotterPort<Target>>): Snapsh
     usage: unset,
     cleanup: unset,
     extractTarget: unset,
+    compareSides: unset,
     ...given,
   };
 }
@@ -47,8 +52,9 @@ export async function* toAsync<T>(items: Iterable<T>): AsyncGenerator<T> {
 }
 
 export interface WorldOptions {
-  readonly snapshotter?: Partial<SnapshotterPort<Target>>;
-  readonly apply?: DifferPort<Target>['apply'];
+  readonly snapshotter?: Partial<SnapshotterPort<Target, Sides>>;
+  readonly apply?: DifferPort<Target, Sides>['apply'];
+  readonly compare?: DifferPort<Target, Sides>['compare'];
   readonly log?: Logger;
   readonly drainMs?: number;
   readonly client?: ClientOptions;
@@ -58,7 +64,10 @@ export interface WorldOptions {
 export async function startWorld(options: WorldOptions = {}) {
   const folder = await mkdtemp(join(tmpdir(), 'erofs-snapshotter-'));
   const address = join(folder, 'run', 'test.sock');
-  const differ = { apply: options.apply ?? (() => Promise.reject(new Error('this test did not expect an Apply'))) };
+  const differ = {
+    apply: options.apply ?? (() => Promise.reject(new Error('this test did not expect an Apply'))),
+    compare: options.compare ?? (() => Promise.reject(new Error('this test did not expect a Diff'))),
+  };
   const server: RunningServer = await startServer({
     address,
     snapshotter: fakeSnapshotter(options.snapshotter ?? {}),

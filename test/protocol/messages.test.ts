@@ -4,10 +4,11 @@ import {
   definitionOf,
   diffService,
   introspectionService,
+  leasesService,
   loadDefinitions,
   snapshotsService,
 } from '../../src/protocol/index.js';
-import type { ContentMethods, DiffMethods, IntrospectionMethods } from '../../src/protocol/index.js';
+import type { ContentMethods, DiffMethods, IntrospectionMethods, LeasesMethods } from '../../src/protocol/index.js';
 import type { RequestOf, ResponseOf, ServiceContract, SnapshotsMethods } from '../../src/protocol/index.js';
 
 /** For each method a request and a response in which every field that the types know is set. */
@@ -46,10 +47,22 @@ const diff: Samples<DiffMethods> = {
 };
 const content: Samples<ContentMethods> = {
   Info: [{ digest: 'd' }, { info: blob }],
+  List: [{ filters: ['f'] }, { info: [blob] }],
   Read: [
     { digest: 'd', offset: '1', size: '9007199254740993' },
     { offset: '2', data: Buffer.from('bytes') },
   ],
+  Update: [{ info: blob, updateMask: { paths: ['labels.containerd.io/uncompressed'] } }, { info: blob }],
+  Write: [
+    { action: 'COMMIT', ref: 'r', total: '5', expected: 'd', offset: '4', data: Buffer.from('bytes'), labels },
+    { action: 'WRITE', startedAt: time, updatedAt: time, offset: '4', total: '5', digest: 'd' },
+  ],
+  Abort: [{ ref: 'r' }, {}],
+};
+const leases: Samples<LeasesMethods> = {
+  Create: [{ id: 'i', labels }, { lease: { id: 'i', createdAt: time, labels } }],
+  Delete: [{ id: 'i', sync: true }, {}],
+  AddResource: [{ id: 'i', resource: { id: 'd', type: 'content' } }, {}],
 };
 const plugin = {
   type: 't',
@@ -70,6 +83,7 @@ const services: readonly (readonly [
   [diffService, { ...diff }],
   [contentService, { ...content }],
   [introspectionService, { ...introspection }],
+  [leasesService, { ...leases }],
 ];
 
 describe.each(services)('$name', (service, samples) => {

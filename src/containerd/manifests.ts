@@ -1,0 +1,76 @@
+import { readFile } from 'node:fs/promises';
+import { z } from 'zod';
+import { fromInt64, type ContentMethods, type ServiceClient } from '../protocol/index.js';
+import type { Descriptor, Digest } from '../vocabulary.js';
+import { inNamespace, stallMs } from './connection.js';
+import type { ContentSource } from './content.js';
+import { asContainerdError } from './errors.js';
+
+/** containerd puts this label on a manifest, with a layer's position from 0 and the layer's digest as its value. */
+const layerLabel = 'containerd.io/gc.ref.content.l.';
+
+/** The largest manifest that the OCI distribution specification makes registries take. */
+const largestManifest = 4 * 1024 * 1024;
+/** A base layer can be part of any number of images; which one is being pulled nobody says. */
+const mostManifests = 4;
+
+/** What is needed of an OCI or Docker image manifest. */
+const manifest = z.object({
+  layers: z.array(z.object({ mediaType: z.string(), digest: z.string(), size: z.int().min(0) })),
+});
+
+export interface ManifestReader {
+  readonly client: ServiceClient<ContentMethods>;
+  readonly socketPath: string;
+  readonly open: (descriptor: Descriptor, namespace: string) => Promise<ContentSource>;
+}
+
+/**
+ * The layers that follow the one at `position` in the images that have `digest` there: of a handful of
+ * images at most.
+ *
+ * @throws SnapshotterError what containerd answers; errors of zod or JSON for a manifest that is none
+ */
+export async function layersAfter(
+  { client, socketPath, open }: ManifestReader,
+  digest: Digest,
+  position: number,
+  namespace: string,
+): Promise<readonly Descriptor[]> {
+  const layers: Descriptor[] = [];
+  for (const { digest: found, size } of await manifestsWith(client, socketPath, digest, position, namespace)) {
+    const source = await open({ mediaType: '', digest: found, size }, namespace);
+    const { layers: all } = manifest.parse(JSON.parse(await textOf(source)));
+    layers.push(...all.slice(position + 1));
+  }
+  return layers;
+}
+
+async function manifestsWith(
+  client: ServiceClient<ContentMethods>,
+  socketPath: string,
+  digest: Digest,
+  position: number,
+  namespace: string,
+): Promise<{ digest: string; size: number }[]> {
+  const filters = [`labels."${layerLabel}${position}"==${JSON.stringify(digest)}`];
+  const found: { digest: string; size: number }[] = [];
+  try {
+    for await (const { info } of client.stream('List', { filters }, { metadata: inNamespace(namespace), stallMs })) {
+      for (const blob of info) {
+        const size = fromInt64(blob.size, `the size of manifest ${blob.digest}`);
+        if (size <= largestManifest && found.length < mostManifests) found.push({ digest: blob.digest, size });
+      }
+    }
+  } catch (error) {
+    throw asContainerdError(error, `find the manifests with layer ${digest}`, socketPath);
+  }
+  return found;
+}
+
+async function textOf(source: ContentSource): Promise<string> {
+  if (source.kind === 'file') return readFile(source.path, 'utf8');
+  const parts: Uint8Array[] = [];
+  for await (const part of source.stream) parts.push(part);
+  return Buffer.concat(parts).toString('utf8');
+}

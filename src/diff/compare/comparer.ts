@@ -1,0 +1,200 @@
+import { createHash, randomBytes } from 'node:crypto';
+import { errnoOf, SnapshotterError } from '../../errors.js';
+import { asSnapshotterError } from '../../host/index.js';
+import type { Slots } from '../../jobs.js';
+import type { CompareSides } from '../../layers/index.js';
+import type { Logger } from '../../log.js';
+import { withScope } from '../../scope.js';
+import type { Descriptor, Digest, Labels } from '../../vocabulary.js';
+import { withDeadline } from '../deadline.js';
+import type { Compression } from '../media-types.js';
+import type { Changes } from './changes.js';
+import { compressed, type Bytes } from './compress.js';
+import { layerTar } from './layer-tar.js';
+import { writtenMediaType } from './media-type.js';
+import { changesBetween } from './trees.js';
+import { changesOfUpper, UpperIsNotEnough } from './upper.js';
+
+/** What is known of a blob once all of it was written. */
+export interface FinishedBlob {
+  readonly digest: Digest;
+  /** Bytes. */
+  readonly size: number;
+  readonly labels: Labels;
+}
+
+/** What Diff needs of a content store: to take a blob whose digest is known only at its end, and to keep it. */
+export interface BlobsPort {
+  write(blob: {
+    readonly ref: string;
+    readonly content: Bytes;
+    /** Called when `content` has ended. */
+    readonly finished: () => FinishedBlob;
+    readonly namespace: string;
+    /** Under which the caller keeps what is made for it. */
+    readonly lease: string | undefined;
+    readonly signal: AbortSignal;
+  }): Promise<void>;
+}
+
+export interface LayerComparerOptions {
+  readonly blobs: BlobsPort;
+  /** Bounds how many layers are made at once, together with conversions. */
+  readonly slots: Slots;
+  /** Milliseconds that one Diff may take once its turn has come. */
+  readonly timeoutMs: number;
+  readonly log: Logger;
+}
+
+export interface CompareOptions {
+  /** Resolved only when the media type is ours. */
+  readonly sides: () => Promise<CompareSides>;
+  readonly mediaType: string;
+  /** Name of the upload; empty for one of its own. */
+  readonly ref: string;
+  readonly labels: Labels;
+  /** Nanoseconds since the epoch. */
+  readonly sourceDateEpoch: bigint | undefined;
+  readonly namespace: string;
+  readonly lease: string | undefined;
+  readonly signal: AbortSignal;
+}
+
+interface Written {
+  readonly changes: Changes;
+  readonly throughOverlay: boolean;
+  readonly route: 'upper' | 'trees';
+}
+
+/** The label by which containerd remembers the diff ID of a blob. */
+const uncompressedLabel = 'containerd.io/uncompressed';
+/** A label that tells the snapshotter how to read, and says nothing about the blob. */
+const quiescedLabel = 'containerd.io/snapshot/erofs.quiesced';
+
+/** Makes layers of what changed between two snapshots, and puts them into containerd's content store. */
+export class LayerComparer {
+  readonly #options: LayerComparerOptions;
+
+  constructor(options: LayerComparerOptions) {
+    this.#options = options;
+  }
+
+  /**
+   * Reads the upper alone when that says it all, else both sides.
+   *
+   * @throws SnapshotterError `not-mine` a media type that this does not write, before anything is read; those of `sides`;
+   *   `failed-precondition` what no layer can say; `data-loss` a damaged filesystem; those of the content store;
+   *   `deadline-exceeded`, `cancelled`
+   */
+  async compare(o: CompareOptions): Promise<Descriptor> {
+    const { mediaType, compression } = writtenMediaType(o.mediaType);
+    try {
+      const sides = await o.sides();
+      return { mediaType, ...(await this.#compareSides(o, compression, sides)) };
+    } catch (error) {
+      throw worded(error, o.signal);
+    }
+  }
+
+  async #compareSides(o: CompareOptions, compression: Compression, sides: CompareSides) {
+    if (sides.withUpper) {
+      try {
+        return await sides.withUpper((upper) => {
+          const changes = changesOfUpper(upper);
+          return this.#write(o, compression, sides, { changes, throughOverlay: false, route: 'upper' });
+        });
+      } catch (error) {
+        if (!(error instanceof UpperIsNotEnough)) throw error;
+        this.#options.log.info(
+          { cause: error.message },
+          'comparing whole trees, since the upper alone does not say it all',
+        );
+      }
+    }
+    return sides.withTrees((left, right) => {
+      const changes = changesBetween({ left, right, signal: o.signal });
+      return this.#write(o, compression, sides, { changes, throughOverlay: right.throughOverlay, route: 'trees' });
+    });
+  }
+
+  #write(o: CompareOptions, compression: Compression, sides: CompareSides, written: Written) {
+    const { blobs, slots, timeoutMs, log } = this.#options;
+    const { changes, throughOverlay, route } = written;
+    const work = () =>
+      withScope(log, async (scope) => {
+        const started = performance.now();
+        const signal = withDeadline(o.signal, timeoutMs, 'writing a diff', scope);
+        const tar = layerTar({ changes, throughOverlay, latestNs: o.sourceDateEpoch, signal, log });
+        // Ends after whatever it waits for now: files are closed before they are unmounted.
+        scope.defer('files of the compared trees', async () => {
+          await tar.return();
+        });
+        const uncompressed = new Measured(tar);
+        const temporary = (purpose: string) => sides.temporary(purpose);
+        const blob = new Measured(
+          compressed(uncompressed.bytes(), { compression, temporary, deadlineMs: timeoutMs, signal }),
+        );
+        const finished = () => {
+          const { [quiescedLabel]: _quiesced, ...labels } = o.labels;
+          const { digest: diffId } = uncompressed.result();
+          return { ...blob.result(), labels: { ...labels, [uncompressedLabel]: diffId } };
+        };
+        const ref = o.ref === '' ? `erofs-snapshotter-diff-${randomBytes(12).toString('hex')}` : o.ref;
+        const { namespace, lease } = o;
+        await blobs.write({ ref, content: blob.bytes(), finished, namespace, lease, signal });
+        const { digest, size } = blob.result();
+        log.info({ digest, size, route, ms: Math.round(performance.now() - started) }, 'wrote a diff');
+        return { digest, size };
+      });
+    return slots.run(work, o.signal);
+  }
+}
+
+/** Takes digest and size of bytes that pass by. */
+class Measured {
+  readonly #source: Bytes;
+  readonly #hash = createHash('sha256');
+  #size = 0;
+  #result: { readonly digest: Digest; readonly size: number } | undefined;
+
+  constructor(source: Bytes) {
+    this.#source = source;
+  }
+
+  async *bytes(): AsyncGenerator<Uint8Array, void, undefined> {
+    for await (const part of this.#source) {
+      this.#hash.update(part);
+      this.#size += part.length;
+      yield part;
+    }
+  }
+
+  /** To be asked when the bytes have ended. */
+  result(): { readonly digest: Digest; readonly size: number } {
+    this.#result ??= { digest: `sha256:${this.#hash.digest('hex')}`, size: this.#size };
+    return this.#result;
+  }
+}
+
+/** How the kernel says that a filesystem contradicts itself; Node knows no name for 117, EUCLEAN. */
+const damaged = /^(EIO|EBADMSG|EUCLEAN|Unknown system error -117)$/;
+
+function worded(error: unknown, signal: AbortSignal): SnapshotterError {
+  if (error instanceof SnapshotterError) return error;
+  if (signal.aborted) return new SnapshotterError('cancelled', 'the diff was cancelled', { cause: error });
+  const errno = errnoOf(error) ?? '';
+  const message = error instanceof Error ? error.message : String(error);
+  if (damaged.test(errno)) {
+    return new SnapshotterError('data-loss', `a filesystem that is compared is damaged: ${message}`, {
+      next: 'copy from it what can be saved, and remove the container',
+      cause: error,
+    });
+  }
+  if (errno === 'ENAMETOOLONG') {
+    return new SnapshotterError('failed-precondition', `a path is longer than Linux can name: ${message}`, {
+      next: 'remove or shorten it in the container',
+      cause: error,
+    });
+  }
+  return asSnapshotterError(error, 'writing a diff');
+}

@@ -1,0 +1,85 @@
+import type { BigIntStats } from 'node:fs';
+import { constants } from 'node:fs';
+import { lstat, open, readdir, readlink, type FileHandle } from 'node:fs/promises';
+import { getXattr, listXattrs } from '../../host/index.js';
+
+/** Names as bytes: a guest's need not be UTF-8. */
+export type Path = Buffer;
+
+const slash = Buffer.from('/');
+
+export function joined(folder: Path, name: Path): Path {
+  if (folder.length === 0) return name;
+  return name.length === 0 ? folder : Buffer.concat([folder, slash, name]);
+}
+
+/** A file, folder or anything else of a tree that is compared, with what lstat says of it. */
+export interface Node {
+  /** Where it is on this host. */
+  readonly place: Path;
+  readonly stat: BigIntStats;
+}
+
+export async function nodeAt(place: Path): Promise<Node> {
+  return { place, stat: await lstat(place, { bigint: true }) };
+}
+
+/** Entries that are looked at together: they share round trips to the disk. */
+const atOnce = 64;
+
+/** What is in a folder, in the order of the names' bytes. */
+export async function* childrenOf(folder: Path): AsyncGenerator<readonly [name: Path, child: Node]> {
+  const names = (await readdir(folder, { encoding: 'buffer' })).sort((left, right) => Buffer.compare(left, right));
+  for (let at = 0; at < names.length; at += atOnce) {
+    const some = names.slice(at, at + atOnce);
+    const children = await Promise.all(some.map((name) => nodeAt(joined(folder, name))));
+    for (const [index, child] of children.entries()) yield [some[index] ?? slash, child];
+  }
+}
+
+export type Xattr = readonly [name: string, value: Buffer];
+
+const overlayNote = 'trusted.overlay.';
+/** How overlay stores `trusted.overlay.…` of an overlay inside it (Linux 6.7 and later). */
+const nested = 'trusted.overlay.overlay.';
+/** Overlay's own notes when it is mounted with `userxattr`. */
+const userNote = 'user.overlay.';
+/** Every file has it on a host with SELinux, and it is that host's: a layer never carries it. */
+const hostLabel = 'security.selinux';
+
+/**
+ * The extended attributes that belong to a layer, sorted by name: all but overlay's own notes and the host's label.
+ *
+ * @param throughOverlay the node is seen through the kernel's overlay, which took one level from nested notes
+ */
+export function layerXattrs({ place }: Node, throughOverlay: boolean): readonly Xattr[] {
+  return listXattrs(place).flatMap((name) => {
+    const stored = storedName(name, throughOverlay);
+    const value = stored === undefined ? undefined : getXattr(place, name);
+    return stored === undefined || value === undefined ? [] : [[stored, value] as const];
+  });
+}
+
+function storedName(name: string, throughOverlay: boolean): string | undefined {
+  if (name === hostLabel || name.startsWith(userNote)) return undefined;
+  if (!name.startsWith(overlayNote)) return name;
+  if (throughOverlay) return `${nested}${name.slice(overlayNote.length)}`;
+  return name.startsWith(nested) ? name : undefined;
+}
+
+export function targetOf({ place }: Node): Promise<Buffer> {
+  return readlink(place, { encoding: 'buffer' });
+}
+
+/** A guest made the tree: whatever is there now, no link is followed and no fifo or device is waited for. */
+export function openFile({ place }: Node): Promise<FileHandle> {
+  return open(place, constants.O_RDONLY | constants.O_NOFOLLOW | constants.O_NONBLOCK);
+}
+
+export function major(rdev: bigint): number {
+  return Number(((rdev >> 8n) & 0xfffn) | ((rdev >> 32n) & ~0xfffn));
+}
+
+export function minor(rdev: bigint): number {
+  return Number((rdev & 0xffn) | ((rdev >> 12n) & ~0xffn));
+}

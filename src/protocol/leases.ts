@@ -1,0 +1,42 @@
+import type { Labels } from '../vocabulary.js';
+import type { ServiceContract, Unary } from './service.js';
+import type { Empty, Timestamp } from './values.js';
+
+/** `containerd.services.leases.v1`, as far as this project calls it. */
+export interface LeaseMessage {
+  readonly id: string;
+  readonly createdAt: Timestamp | null;
+  readonly labels: Labels;
+}
+
+export interface CreateLeaseRequest {
+  readonly id: string;
+  readonly labels: Labels;
+}
+
+export interface CreateLeaseResponse {
+  readonly lease: LeaseMessage | null;
+}
+
+export interface DeleteLeaseRequest {
+  readonly id: string;
+  /** Wait until what it held is collected. */
+  readonly sync: boolean;
+}
+
+export interface AddLeaseResourceRequest {
+  readonly id: string;
+  /** `type` is `content` for a blob, whose `id` is its digest. */
+  readonly resource: { readonly id: string; readonly type: string };
+}
+
+export interface LeasesMethods {
+  readonly Create: Unary<CreateLeaseRequest, CreateLeaseResponse>;
+  readonly Delete: Unary<DeleteLeaseRequest, Empty>;
+  readonly AddResource: Unary<AddLeaseResourceRequest, Empty>;
+}
+
+export const leasesService: ServiceContract<LeasesMethods> = {
+  name: 'containerd.services.leases.v1.Leases',
+  file: 'containerd/services/leases/v1/leases.proto',
+};
