@@ -104,6 +104,13 @@ export const settings = {
     meaning: 'seconds that converting one layer, or merging one chain, may take',
     schema: countOf('seconds', 7 * 24 * 3600),
   },
+  convertAhead: {
+    toml: 'convert_ahead',
+    default: 'true',
+    fallback: () => true,
+    meaning: 'convert the next layers of an image while containerd is still busy with one',
+    schema: yesOrNo,
+  },
   maxLayerSize: {
     toml: 'max_layer_size',
     default: '1T',

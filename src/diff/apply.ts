@@ -4,13 +4,14 @@ import { asSnapshotterError } from '../host/index.js';
 import { KeyLocks } from '../key-locks.js';
 import type { ExtractTarget, LayerTar } from '../layers/index.js';
 import { isDigest, parseDigest, type Descriptor, type Digest } from '../vocabulary.js';
+import { LayersAhead, type ManifestSource } from './ahead.js';
 import { LayerConverter, type ConverterOptions, type LayerSource } from './convert.js';
 import { layerFormatOf, uncompressedMediaType, type LayerFormat } from './media-types.js';
 
 /** What Apply needs of a content store. */
-export interface ContentPort extends LayerSource {
+export interface ContentPort extends LayerSource, ManifestSource {
   info(
-    digest: string,
+    digest: Digest,
     namespace: string | undefined,
     signal: AbortSignal,
   ): Promise<{ readonly labels: Readonly<Record<string, string>> }>;
@@ -18,6 +19,8 @@ export interface ContentPort extends LayerSource {
 
 export interface LayerDifferOptions extends ConverterOptions {
   readonly content: ContentPort;
+  /** How many layers that containerd has not asked for yet are converted at once; 0 for none. */
+  readonly aheadAtOnce: number;
 }
 
 export interface ApplyOptions {
@@ -34,12 +37,17 @@ const uncompressedLabel = 'containerd.io/uncompressed';
 export class LayerDiffer {
   readonly #options: LayerDifferOptions;
   readonly #converter: LayerConverter;
+  readonly #ahead: LayersAhead;
+  /** The layers that are applied at this moment. */
+  readonly #busy = new Set<Digest>();
   /** The same layer in two pulls at once is converted by the first and shared by the second. */
   readonly #layers = new KeyLocks();
 
   constructor(options: LayerDifferOptions) {
     this.#options = options;
     this.#converter = new LayerConverter(options);
+    const { content, aheadAtOnce: atOnce, log } = options;
+    this.#ahead = new LayersAhead({ content, converter: this.#converter, atOnce, log });
   }
 
   /**
@@ -56,7 +64,7 @@ export class LayerDiffer {
     try {
       return await this.#layers.run(digest, async () => {
         o.signal.throwIfAborted();
-        const tar = (await this.#heldLayer(o, digest)) ?? (await this.#convert(o, format, digest));
+        const tar = await this.#present(o, format, digest);
         const mediaType = format === 'erofs' ? o.descriptor.mediaType : uncompressedMediaType;
         return { mediaType, digest: tar.diffId, size: tar.tarBytes };
       });
@@ -65,9 +73,21 @@ export class LayerDiffer {
     }
   }
 
-  /** Ends the threads that read layers. What still runs fails. */
-  close(): Promise<void> {
-    return this.#converter.close();
+  /** Erases what was converted ahead and ends the threads that read layers. What still runs fails. */
+  async close(): Promise<void> {
+    await this.#ahead.close();
+    await this.#converter.close();
+  }
+
+  async #present(o: ApplyOptions, format: LayerFormat, digest: Digest): Promise<LayerTar> {
+    this.#busy.add(digest);
+    try {
+      const present = { digest, namespace: o.namespace, target: o.target };
+      this.#ahead.look(present, (next) => this.#busy.has(next));
+      return (await this.#heldLayer(o, digest)) ?? (await this.#convert(o, format, digest));
+    } finally {
+      this.#busy.delete(digest);
+    }
   }
 
   /** By the digest of its blob, else by its diff ID: the same tar may be here from a blob that is compressed otherwise. */
@@ -85,7 +105,9 @@ export class LayerDiffer {
   async #convert(o: ApplyOptions, format: LayerFormat, digest: Digest): Promise<LayerTar> {
     const { descriptor, namespace, target, signal } = o;
     const temporary = (purpose: string) => target.temporary(purpose);
-    const prepared = await this.#converter.convert({ descriptor, digest, format, namespace, temporary, signal });
+    const ahead = await this.#ahead.take(digest, signal);
+    const request = { descriptor, digest, format, namespace, temporary, signal };
+    const prepared = ahead ?? (await this.#converter.convert(request));
     const { diffId, tarBytes } = prepared.layer;
     const started = performance.now();
     try {
@@ -94,7 +116,15 @@ export class LayerDiffer {
       await rm(prepared.path, { force: true });
     }
     const publishMs = Math.round(performance.now() - started);
-    const facts = { digest, snapshot: target.id, diffId, tarBytes, ...prepared.timings, publishMs };
+    const facts = {
+      digest,
+      snapshot: target.id,
+      diffId,
+      tarBytes,
+      ...prepared.timings,
+      publishMs,
+      ahead: ahead !== undefined,
+    };
     this.#options.log.info(facts, 'converted a layer');
     return { diffId, tarBytes };
   }

@@ -12,7 +12,7 @@ import { exists } from './exists.js';
 import { mustBeWholeUpper } from './guest-upper.js';
 import { mountUpper } from './mounted-upper.js';
 import type { SnapshotFolder } from './paths.js';
-import { existing, mustBeFree, usableParent, writeRecordFile } from './records.js';
+import { existing, isRecorded, mustBeFree, mustBeSound, usableParent, writeRecordFile } from './records.js';
 import { isQuiesced } from './requests.js';
 
 export interface CommitRequest {
@@ -79,6 +79,7 @@ async function locate(context: Context, request: CommitRequest): Promise<Located
       },
     );
   }
+  mustBeSound(record);
   const parent = parentAtCommit(record, request.parent ?? '');
   if (parent !== '') await usableParent(store, parent);
   const folder = paths.snapshot(record.id);
@@ -99,17 +100,27 @@ function parentAtCommit(record: SnapshotRecord, given: string): string {
 /**
  * Block mode when the snapshot has a writable layer: what the guest wrote is the `upper/` in it. Else a layer that Apply
  * published, else overlay mode: `fs/`.
+ *
+ * @throws SnapshotterError `failed-precondition` for a container whose writable layer is lost (`fs/` would make an empty layer
+ *   of it), and for what another differ unpacked on a parent
  */
 async function locateSource(record: SnapshotRecord, folder: SnapshotFolder): Promise<Source> {
   if (await exists(folder.writable)) return { kind: 'image', path: folder.writable };
-  if (record.role === 'extract') {
-    if (record.layer) {
-      await checkUnchanged(folder.layer(record.layer.file), record.layer);
-      return { kind: 'layer', layer: record.layer };
-    }
-    if (record.parent !== '') throw foreignUnpack(record);
+  if (record.role !== 'extract') throw writableLost(record, folder.writable);
+  if (record.layer) {
+    await checkUnchanged(folder.layer(record.layer.file), record.layer);
+    return { kind: 'layer', layer: record.layer };
   }
+  if (record.parent !== '') throw foreignUnpack(record);
   return { kind: 'folder', path: folder.upper };
+}
+
+function writableLost({ key }: SnapshotRecord, path: string): SnapshotterError {
+  return new SnapshotterError(
+    'failed-precondition',
+    `snapshot ${JSON.stringify(key)} cannot be committed: its writable layer ${path} is missing`,
+    { facts: { key, path }, next: 'put the file back, or remove this snapshot' },
+  );
 }
 
 function foreignUnpack(record: SnapshotRecord): SnapshotterError {
@@ -186,9 +197,12 @@ async function recordCommit(context: Context, { located, layer }: Published, req
 
 /** A layer that Apply made stays for the next try; one made here must not be found by it. */
 async function withdraw(context: Context, { record: active, folder, source }: Located): Promise<void> {
+  const { store } = context;
   try {
+    if (!(await isRecorded(store, active.key, active.id))) return;
     if (source.kind !== 'layer') await withdrawLayers(folder.path);
-    await writeRecordFile(context, active);
+    // As it is now: labels may have been updated while the content was converted.
+    await store.exclusive('withdraw', async (tx) => writeRecordFile(context, await existing(tx, active.key)));
   } catch (error) {
     context.log.error({ err: error, key: active.key }, 'could not take back what a failed commit made');
   }

@@ -9,7 +9,7 @@ import { newestFirst, oldestFirst, type Labels, type Mount, type OldestFirst } f
 import { abortable } from './abortable.js';
 import type { Context } from './context.js';
 import type { SnapshotFolder } from './paths.js';
-import { mustBeFree, mustBeSound, usableParent, writeRecordFile } from './records.js';
+import { isRecorded, mustBeFree, mustBeSound, usableParent, writeRecordFile } from './records.js';
 import { writableBytesOf } from './requests.js';
 import { decide, pathsOf, render, type LayerPlace, type Role } from './serve.js';
 import { discardFolder } from './trash.js';
@@ -58,7 +58,7 @@ export async function createSnapshot(context: Context, role: Role, request: Crea
       await fill(context, folder, record, layers, request.signal);
       await insert(context, record);
     } catch (error) {
-      await discardFolder(context, id);
+      if (!(await isRecorded(context.store, request.key, id).catch(() => true))) await discardFolder(context, id);
       throw asSnapshotterError(error, `preparing ${JSON.stringify(request.key)}`, context.paths.root);
     }
     return render(serve, id, context.paths);

@@ -38,37 +38,44 @@ export async function findExtractTarget(context: Context, mounts: readonly Mount
   return targetOf(context, record);
 }
 
-function targetOf(context: Context, { id, key, labels }: SnapshotRecord): ExtractTarget {
+function targetOf(context: Context, { id, key, parent, labels }: SnapshotRecord): ExtractTarget {
   const folder = context.paths.snapshot(id);
   const stated = labels[diffIdLabel];
   return {
     id,
     diffId: stated !== undefined && isDigest(stated) ? stated : undefined,
+    position: async () => (await context.store.chain(parent)).length,
     temporary: (purpose) => temporaryBeside(folder.layer(purpose)),
-    publishLayer: async (temporaryPath, layer) => {
-      await recordLayer(context, key, id, await publishAppliedLayer(folder.path, temporaryPath, layer));
-    },
-    adoptLayer: (digest) => adopt(context, key, id, digest),
+    aheadTemporary: (purpose) => temporaryBeside(context.paths.ahead(purpose)),
+    holds: (digest) => context.layers.find(digest).length > 0,
+    publishLayer: (temporaryPath, layer) =>
+      whileExtracting(context, key, id, async () => {
+        await recordLayer(context, key, id, await publishAppliedLayer(folder.path, temporaryPath, layer));
+      }),
+    adoptLayer: (digest) => whileExtracting(context, key, id, () => adopt(context, key, id, digest)),
   };
+}
+
+/**
+ * Commit and Remove come before `work` or after it: an Apply that ends late must not change the layer of what was committed
+ * meanwhile, or of another snapshot that has the key now.
+ */
+function whileExtracting<T>({ keys, store }: Context, key: string, id: number, work: () => Promise<T>): Promise<T> {
+  return keys.run(key, async () => {
+    const record = await existing(store, key);
+    mustTakeLayers(record);
+    if (record.id === id) return work();
+    throw new SnapshotterError('not-found', `snapshot ${JSON.stringify(key)} was removed while its layer was applied`, {
+      facts: { key, id },
+      next: 'apply the layer to the mounts of the new snapshot',
+    });
+  });
 }
 
 /** What Apply did is known to Commit by the record alone. */
 async function recordLayer(context: Context, key: string, id: number, layer: LayerRecord): Promise<void> {
   await context.store.exclusive('apply', async (tx) => {
-    const record = await existing(tx, key);
-    mustTakeLayers(record);
-    if (record.id !== id) {
-      // The layer lies in a folder that was removed meanwhile; the key is another snapshot's now.
-      throw new SnapshotterError(
-        'not-found',
-        `snapshot ${JSON.stringify(key)} was removed while its layer was applied`,
-        {
-          facts: { key, id },
-          next: 'apply the layer to the mounts of the new snapshot',
-        },
-      );
-    }
-    const after = { ...record, layer, updatedAt: new Date().toISOString() };
+    const after = { ...(await existing(tx, key)), layer, updatedAt: new Date().toISOString() };
     await writeRecordFile(context, after);
     await tx.replace(after);
   });

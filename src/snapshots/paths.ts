@@ -101,6 +101,15 @@ export class RootPaths {
     return join(this.root, 'snapshots');
   }
 
+  /** Layers that have no snapshot yet. Nothing in here outlives the process. */
+  get aheads(): string {
+    return join(this.root, 'ahead');
+  }
+
+  ahead(name: string): string {
+    return join(this.aheads, name);
+  }
+
   snapshot(id: number): SnapshotFolder {
     return new SnapshotFolder(id, join(this.snapshots, String(id)));
   }

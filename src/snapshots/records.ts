@@ -26,6 +26,14 @@ export async function existing(store: Pick<Transaction, 'get'>, key: string): Pr
   });
 }
 
+/**
+ * Whether snapshot `id` stands at `key`: asked after a write that failed, since a batch may have taken effect although its sync
+ * failed, and what the record names must stay then.
+ */
+export async function isRecorded(store: Pick<Transaction, 'get'>, key: string, id: number): Promise<boolean> {
+  return (await store.get(key))?.id === id;
+}
+
 /** @throws SnapshotterError `already-exists` */
 export async function mustBeFree(store: Pick<Transaction, 'get'>, key: string, what: string): Promise<void> {
   const taken = await store.get(key);

@@ -53,6 +53,7 @@ export async function recover(context: RecoveryContext): Promise<RecoveryReport>
     tally,
   );
   await sweep(context, paths.snapshots);
+  await sweep(context, paths.aheads);
   return tally;
 }
 
@@ -97,7 +98,10 @@ async function tidy(
   folder: SnapshotFolder,
 ): Promise<string | undefined> {
   await sweep(context, folder.path);
-  await refreshRecordFile(context, record);
+  await refreshRecordFile(context, record).catch((error: unknown) => {
+    // The database has the record: a copy that cannot be written now is no reason to refuse the snapshot.
+    context.log.warn({ err: error, snapshot: record.id }, 'could not write snapshot.json again');
+  });
   if (record.parent !== '' && (await context.store.get(record.parent))?.kind !== 'committed') {
     return `its parent ${JSON.stringify(record.parent)} is missing`;
   }
@@ -205,10 +209,15 @@ function folderAround(path: string, paths: RootPaths): SnapshotFolder | undefine
   return id === undefined ? undefined : paths.snapshot(id);
 }
 
+/** What cannot be erased now (still mounted, say) stays for the next start: nothing trusts it. */
 async function sweep({ log }: Pick<Context, 'log'>, folder: string): Promise<void> {
   for (const name of await readdir(folder)) {
     if (!name.startsWith(temporaryPrefix)) continue;
-    await removeTree(join(folder, name));
-    log.debug({ folder, name }, 'swept an unfinished file');
+    try {
+      await removeTree(join(folder, name));
+      log.debug({ folder, name }, 'swept an unfinished file');
+    } catch (error) {
+      log.warn({ err: error, folder, name }, 'could not erase an unfinished file');
+    }
   }
 }

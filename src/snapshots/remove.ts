@@ -3,7 +3,7 @@ import { rename } from 'node:fs/promises';
 import { SnapshotterError } from '../errors.js';
 import { asSnapshotterError } from '../host/index.js';
 import type { Context } from './context.js';
-import { existing } from './records.js';
+import { existing, isRecorded } from './records.js';
 import { moveToTrash } from './trash.js';
 
 /**
@@ -23,12 +23,20 @@ export async function removeSnapshot(context: Context, key: string): Promise<voi
         await tx.delete(key);
       });
     } catch (error) {
-      if (trashed !== undefined) await rename(trashed, context.paths.snapshot(id).path);
+      if (trashed !== undefined) await putBack(context, key, id, trashed);
       throw asSnapshotterError(error, `removing ${JSON.stringify(key)}`, context.paths.root);
     }
     context.merged.forget(id);
     context.layers.remove(id);
   });
+}
+
+async function putBack(context: Context, key: string, id: number, trashed: string): Promise<void> {
+  try {
+    if (await isRecorded(context.store, key, id)) await rename(trashed, context.paths.snapshot(id).path);
+  } catch (error) {
+    context.log.error({ err: error, key, trashed }, 'could not put back what a failed removal had moved');
+  }
 }
 
 function refuseChildren(key: string, children: readonly string[]): void {

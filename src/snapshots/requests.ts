@@ -57,9 +57,9 @@ export function updatedLabels(current: Labels, given: Labels, paths: readonly st
       labels = { ...given };
     } else if (path.startsWith(oneLabelPath) && path.length > oneLabelPath.length) {
       const key = path.slice(oneLabelPath.length);
-      const value = given[key];
-      if (value === undefined) delete labels[key];
-      else labels[key] = value;
+      // Own labels alone: `constructor` and the like are inherited by every object.
+      if (Object.hasOwn(given, key)) labels[key] = given[key] ?? '';
+      else delete labels[key];
     } else {
       throw new SnapshotterError(
         'invalid-argument',

@@ -46,7 +46,7 @@ export function render(serve: Serve, id: number, paths: RootPaths): readonly Mou
   }
 }
 
-type ImageServe = Extract<Serve, { shape: 'image' }>;
+export type ImageServe = Extract<Serve, { shape: 'image' }>;
 
 function renderImage(serve: ImageServe, paths: RootPaths): readonly Mount[] {
   const layers = layerPaths(serve, paths);
@@ -81,7 +81,8 @@ export function filesOf(serve: Serve, id: number, paths: RootPaths): readonly st
   ];
 }
 
-function layerPaths(serve: ImageServe, paths: RootPaths): OldestFirst<string> {
+/** Oldest first, as the record lists them. */
+export function layerPaths(serve: ImageServe, paths: RootPaths): OldestFirst<string> {
   const places = serve.layers.map((id, index) => paths.snapshot(id).layer(serve.files[index] ?? ''));
   return places as unknown as OldestFirst<string>;
 }

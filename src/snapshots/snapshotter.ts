@@ -1,9 +1,7 @@
-import { mkdir } from 'node:fs/promises';
-
 import type { ErofsTools } from '../erofs/index.js';
 import { WritableLayers, writableLayerLimits } from '../ext4/index.js';
 import { SnapshotterError } from '../errors.js';
-import { diskUsage, lockExclusively, type DiskUsage, type Lock } from '../host/index.js';
+import { diskUsage, lockExclusively, makeFolder, type DiskUsage, type Lock } from '../host/index.js';
 import { Jobs, type Slots } from '../jobs.js';
 import { HeldLayers, type CompareSides, type ExtractTarget } from '../layers/index.js';
 import type { Logger } from '../log.js';
@@ -12,19 +10,18 @@ import type { Labels, Mount } from '../vocabulary.js';
 import { commitSnapshot, type CommitRequest } from './commit.js';
 import { findCompareSides, type CompareRequest } from './compare-sides.js';
 import type { Context } from './context.js';
-import { createSnapshot, serveOf, type CreateRequest } from './create.js';
-import { exists } from './exists.js';
+import { createSnapshot, type CreateRequest } from './create.js';
 import { findExtractTarget } from './extract-target.js';
 import { infoOf, type SnapshotInfo } from './info.js';
 import { KeyLocks } from '../key-locks.js';
 import { MergedImages } from './merged-images.js';
+import { mountsOf } from './mounts.js';
 import { openMetadata } from './open-metadata.js';
 import { RootPaths } from './paths.js';
-import { existing, mustBeSound, writeRecordFile } from './records.js';
+import { existing, writeRecordFile } from './records.js';
 import { recover, type RecoveryReport } from './recovery.js';
 import { removeSnapshot } from './remove.js';
 import { roleOfPrepare, updatedLabels } from './requests.js';
-import { filesOf, render } from './serve.js';
 import { eraseTrash } from './trash.js';
 
 export interface SnapshotterOptions {
@@ -69,8 +66,8 @@ export class Snapshotter {
   /**
    * Makes the root when it is missing (mode 0700) and takes its lock, for this process alone.
    *
-   * @throws SnapshotterError `failed-precondition` when another process uses the root; `invalid-argument` for a default size
-   *   out of range
+   * @throws SnapshotterError `failed-precondition` when another process uses the root, or it cannot be made; `invalid-argument` for a
+   *   default size out of range
    */
   static async open(options: SnapshotterOptions): Promise<Snapshotter> {
     const { minimum, maximum } = writableLayerLimits;
@@ -80,8 +77,8 @@ export class Snapshotter {
       });
     }
     const paths = new RootPaths(options.root);
-    for (const folder of [paths.root, paths.snapshots, paths.trash])
-      await mkdir(folder, { recursive: true, mode: 0o700 });
+    for (const folder of [paths.root, paths.snapshots, paths.trash, paths.aheads])
+      await makeFolder(folder, 0o700);
     return new Snapshotter(options, paths, await lockExclusively(paths.lock));
   }
 
@@ -100,35 +97,8 @@ export class Snapshotter {
     return createSnapshot(await this.#context, 'view', request);
   }
 
-  /** The answer that Prepare or View gave, again. */
   async mounts(key: string): Promise<readonly Mount[]> {
-    const { store, paths } = await this.#context;
-    const record = await existing(store, key);
-    if (record.kind === 'committed') {
-      throw new SnapshotterError(
-        'failed-precondition',
-        `snapshot ${JSON.stringify(key)} is committed and has no mounts`,
-        {
-          facts: { key },
-          next: 'prepare or view a snapshot on top of it',
-        },
-      );
-    }
-    mustBeSound(record);
-    const serve = serveOf(record);
-    if (serve.shape === 'image' && record.parent !== '') (await store.chain(record.parent)).forEach(mustBeSound);
-    for (const file of filesOf(serve, record.id, paths)) {
-      if (await exists(file)) continue;
-      throw new SnapshotterError(
-        'failed-precondition',
-        `snapshot ${JSON.stringify(key)} cannot be served: ${file} is missing`,
-        {
-          facts: { key, path: file },
-          next: 'remove this snapshot and its image, then pull the image again',
-        },
-      );
-    }
-    return render(serve, record.id, paths);
+    return mountsOf(await this.#context, key);
   }
 
   async commit(request: CommitRequest): Promise<void> {
@@ -185,6 +155,8 @@ export class Snapshotter {
   /** Erases what Remove put aside. */
   async cleanup(): Promise<void> {
     const context = await this.#context;
+    // One that runs already may have looked into the trash before the latest removal.
+    await this.#background.drain();
     await this.#background.run('erase trash', () => eraseTrash(context));
   }
 

@@ -25,6 +25,7 @@ const defaults = {
   logLevel: 'info',
   maxConversions: availableParallelism(),
   conversionTimeoutSeconds: 1800,
+  convertAhead: true,
   maxLayerSize: 2 ** 40,
 };
 

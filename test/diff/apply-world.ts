@@ -60,11 +60,12 @@ export async function applyWorld(
   const store: { content?: LayerContent } = {};
   const content = {
     info: () => Promise.resolve({ labels: {} }),
+    layersAfter: () => Promise.resolve([]),
     open: (): Promise<LayerContent> =>
       store.content ? Promise.resolve(store.content) : Promise.reject(new Error('there is no content in this world')),
   };
   const log = silentLogger();
-  const bounds = { slots: new Slots(2), conversionTimeoutMs: 60_000, maxLayerBytes: 2 ** 40 };
+  const bounds = { slots: new Slots(2), conversionTimeoutMs: 60_000, maxLayerBytes: 2 ** 40, aheadAtOnce: 0 };
   const differ = new LayerDiffer({ content, ...bounds, log, ...options });
   onTestFinished(() => differ.close());
   let made = 0;
@@ -73,6 +74,9 @@ export async function applyWorld(
     diffId,
     temporary: (purpose) => join(folder, `.tmp-${++made}-${purpose}`),
     publishLayer: (path) => rename(path, image),
+    position: () => Promise.resolve(0),
+    aheadTemporary: (purpose) => join(folder, `.tmp-ahead-${++made}-${purpose}`),
+    holds: (digest) => held[digest] !== undefined,
     adoptLayer: (digest) => Promise.resolve(held[digest]),
   });
   return {

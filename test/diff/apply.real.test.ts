@@ -138,7 +138,13 @@ withMachine('Apply', () => {
     const blob = gzipSync(everything);
     for (const known of [digestOf(blob), held.diffId]) {
       const world = await applyWorld(
-        { content: { info: () => Promise.resolve({ labels: {} }), open: () => Promise.reject(new Error('opened')) } },
+        {
+          content: {
+            info: () => Promise.resolve({ labels: {} }),
+            layersAfter: () => Promise.resolve([]),
+            open: () => Promise.reject(new Error('opened')),
+          },
+        },
         { [known]: held },
       );
       const answer = { mediaType: plain, digest: held.diffId, size: held.tarBytes };
@@ -211,7 +217,11 @@ withMachine('Apply', () => {
 
   it('leaves a foreign media type to the next differ before it opens the content', async () => {
     const world = await applyWorld({
-      content: { info: () => Promise.resolve({ labels: {} }), open: () => Promise.reject(new Error('opened')) },
+      content: {
+        info: () => Promise.resolve({ labels: {} }),
+        layersAfter: () => Promise.resolve([]),
+        open: () => Promise.reject(new Error('opened')),
+      },
     });
     await expect(world.apply(everything, { mediaType: `${plain}+br` })).rejects.toThrow(failure('not-mine', /\+br/));
     expect(await world.leftovers()).toEqual([]);

@@ -14,10 +14,15 @@ for await (const part of createReadStream(path)) hash.update(part as Buffer);
 const { size } = await stat(path);
 const folder = await mkdtemp(join(tmpdir(), 'erofs-snapshotter-'));
 const differ = new LayerDiffer({
-  content: { info: () => Promise.resolve({ labels: {} }), open: () => Promise.resolve({ kind: 'file', path, size }) },
+  content: {
+    info: () => Promise.resolve({ labels: {} }),
+    layersAfter: () => Promise.resolve([]),
+    open: () => Promise.resolve({ kind: 'file', path, size }),
+  },
   slots: new Slots(1),
   conversionTimeoutMs: 100_000,
   maxLayerBytes: 2 ** 40,
+  aheadAtOnce: 0,
   log: silentLogger(),
 });
 try {
@@ -26,6 +31,9 @@ try {
     target: {
       id: 1,
       diffId: undefined,
+      position: () => Promise.resolve(0),
+      aheadTemporary: (purpose) => join(folder, purpose),
+      holds: () => false,
       adoptLayer: () => Promise.resolve(undefined),
       temporary: (purpose) => join(folder, purpose),
       publishLayer: (image) => rename(image, join(folder, 'published')),
