@@ -25,6 +25,8 @@ export interface ContainerdOptions {
   readonly folder: string;
   /** Socket of erofs-snapshotter. */
   readonly snapshotterAddress: string;
+  /** Appended to the configuration (TOML): settings of further plugins. */
+  readonly moreConfig?: string;
 }
 
 /** A containerd that keeps to one folder, with our snapshotter and differ as proxy plugins. */
@@ -74,7 +76,7 @@ export class Containerd {
   }
 }
 
-function configuration({ folder, snapshotterAddress }: ContainerdOptions, address: string): string {
+function configuration({ folder, snapshotterAddress, moreConfig = '' }: ContainerdOptions, address: string): string {
   const text = (value: unknown) => JSON.stringify(value);
   return `version = 3
 root = ${text(join(folder, 'root'))}
@@ -105,5 +107,5 @@ disabled_plugins = ${text(disabledPlugins)}
   platform = 'linux'
   snapshotter = 'overlayfs'
   differ = 'walking'
-`;
+${moreConfig}`;
 }

@@ -33,7 +33,8 @@ export async function addPackages(layer: LayerTar, names: readonly string[], fol
   for (const name of names) await addPackage(layer, join(folder, name), folders);
 }
 
-async function addPackage(layer: LayerTar, path: string, folders: Set<string>): Promise<void> {
+/** The same for one package, by the path of its file. */
+export async function addPackage(layer: LayerTar, path: string, folders: Set<string>): Promise<void> {
   const unpacking = spawn('dpkg-deb', ['--fsys-tarfile', path], { stdio: ['ignore', 'pipe', 'pipe'] });
   const ended = once(unpacking, 'close');
   ended.catch(() => undefined);

@@ -13,6 +13,8 @@ import { Registry } from './registry.js';
 export interface RigOptions {
   /** Further arguments of the snapshotter. */
   readonly daemonArgs?: readonly string[];
+  /** As in ContainerdOptions. */
+  readonly moreConfig?: string;
   /** Told how each part went: what it is and where it listens. */
   readonly onStart?: (what: string, where: string) => void;
 }
@@ -41,7 +43,11 @@ export async function startRig(options: RigOptions = {}): Promise<Rig> {
     await mkdir(parts.registry);
     const root = join(folder, 'snapshotter');
     const daemonAddress = join(folder, 'snapshotter.sock');
-    const containerd = new Containerd({ folder: parts.containerd, snapshotterAddress: daemonAddress });
+    const containerd = new Containerd({
+      folder: parts.containerd,
+      snapshotterAddress: daemonAddress,
+      moreConfig: options.moreConfig,
+    });
     const snapshotter = daemon({
       root,
       address: daemonAddress,
