@@ -1,7 +1,8 @@
-import { chmod, chown, lstat, mkdir, mkdtemp, rename, rm } from 'node:fs/promises';
+import { chmod, chown, lstat, mkdtemp, rename, rm } from 'node:fs/promises';
 import { createConnection } from 'node:net';
 import { dirname, join } from 'node:path';
 import { errnoOf, SnapshotterError } from '../errors.js';
+import { makeFolder } from '../host/index.js';
 
 /** The kernel's `sun_path` holds 108 bytes, the last of which is zero. */
 const longestPath = 107;
@@ -23,20 +24,21 @@ export interface SocketOptions {
  * Binds in a folder that only root can enter, sets mode and group there, and only then moves the socket to its place: it
  * is never more open than asked, the process's umask is left alone, and a stale socket is replaced in one step.
  *
- * @throws SnapshotterError `failed-precondition` when a process answers at `path` or the path is no socket,
- * `invalid-argument` when the path is too long for a socket.
+ * @throws SnapshotterError `failed-precondition` when a process answers at `path`, the path is no socket or its folder cannot be
+ * made, `invalid-argument` when the path, or that of its folder, is too long for a socket.
  */
 export async function openSocket(options: SocketOptions): Promise<Socket> {
   const { path, groupId, bind } = options;
   const folder = dirname(path);
   // A group that may connect must be able to reach the socket.
-  await mkdir(folder, { recursive: true, mode: groupId === undefined ? 0o700 : 0o755 });
+  await makeFolder(folder, groupId === undefined ? 0o700 : 0o755);
   await refuseTaken(path);
-  const workshop = await mkdtemp(join(folder, '.'));
+  // In the folder itself, which may be a mount point: nothing moves from one filesystem to another.
+  const workshop = await mkdtemp(`${folder}/.`);
   try {
     const temporary = join(workshop, 's');
-    requireShort(path);
-    requireShort(temporary);
+    requireShort(path, path);
+    requireShort(temporary, path);
     await bind(temporary);
     await chmod(temporary, groupId === undefined ? 0o600 : 0o660);
     if (groupId !== undefined) await chown(temporary, 0, groupId);
@@ -88,12 +90,13 @@ function answers(path: string): Promise<boolean> {
   });
 }
 
-function requireShort(path: string): void {
-  const length = Buffer.byteLength(path);
-  if (length <= longestPath) return;
+/** `bound` is what the kernel is given in place of `path`. */
+function requireShort(bound: string, path: string): void {
+  const excess = Buffer.byteLength(bound) - longestPath;
+  if (excess <= 0) return;
   throw new SnapshotterError(
     'invalid-argument',
-    `the socket path ${path} is ${length} bytes long, and Linux allows ${longestPath}`,
-    { facts: { path }, next: 'choose a shorter address' },
+    `the socket path ${path} is too long: ${bound === path ? 'it' : 'its folder'} must be ${excess} bytes shorter`,
+    { facts: { path, longest: longestPath }, next: 'choose a shorter address' },
   );
 }

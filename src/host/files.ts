@@ -1,7 +1,8 @@
 import { randomBytes } from 'node:crypto';
-import { open, rename, rm } from 'node:fs/promises';
+import { mkdir, open, rename, rm, stat } from 'node:fs/promises';
 import { basename, dirname, join } from 'node:path';
-import { asSnapshotterError } from './space.js';
+import { describeError, errnoOf, SnapshotterError } from '../errors.js';
+import { asSnapshotterError, isOutOfSpace } from './space.js';
 
 /** How names of unfinished files begin: recovery sweeps them. */
 export const temporaryPrefix = '.tmp-';
@@ -41,6 +42,36 @@ export async function writeFileDurably(path: string, data: string | Uint8Array, 
     // Before the error is worded: what the unfinished file took is free again, and the message counts free bytes.
     await rm(temporary, { force: true });
     throw asSnapshotterError(error, `writing ${path}`, path);
+  }
+}
+
+/**
+ * Makes a folder with `mode`, and those above it that are missing. Node's own recursive mkdir calls a read-only filesystem ENOENT,
+ * and never ends below /proc.
+ *
+ * @throws SnapshotterError `failed-precondition` when it cannot be made; `resource-exhausted`
+ */
+export async function makeFolder(path: string, mode: number): Promise<void> {
+  try {
+    await makeWithParents(path, mode);
+  } catch (error) {
+    if (isOutOfSpace(errnoOf(error))) throw asSnapshotterError(error, `making the folder ${path}`, path);
+    throw new SnapshotterError('failed-precondition', `folder ${path} cannot be made: ${describeError(error)}`, {
+      facts: { path },
+      next: process.geteuid?.() === 0 ? 'choose another place' : 'run this as root',
+      cause: error,
+    });
+  }
+}
+
+async function makeWithParents(path: string, mode: number): Promise<void> {
+  try {
+    await mkdir(path, { mode });
+  } catch (error) {
+    if (errnoOf(error) === 'EEXIST' && (await stat(path)).isDirectory()) return;
+    if (errnoOf(error) !== 'ENOENT' || dirname(path) === path) throw error;
+    await makeWithParents(dirname(path), mode);
+    await mkdir(path, { mode });
   }
 }
 

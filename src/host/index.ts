@@ -1,6 +1,14 @@
 export { setImmutable } from './attributes.js';
 export { killGraceMs, run, type RunOptions, type RunResult } from './exec.js';
-export { publish, syncFile, syncFolder, temporaryBeside, temporaryPrefix, writeFileDurably } from './files.js';
+export {
+  makeFolder,
+  publish,
+  syncFile,
+  syncFolder,
+  temporaryBeside,
+  temporaryPrefix,
+  writeFileDurably,
+} from './files.js';
 export { lockExclusively, lockImage, type Lock } from './locks.js';
 export { detachLoopDevice, listLoopDevices, type LoopDevice } from './loops.js';
 export { listMounts, mountReadOnly, unmount, type MountPoint } from './mounts.js';

@@ -2,7 +2,7 @@ import { existsSync } from 'node:fs';
 import { chmod, mkdir, mkdtemp, readdir, rename, rm, stat, writeFile } from 'node:fs/promises';
 import { createServer, type Server } from 'node:net';
 import { tmpdir } from 'node:os';
-import { dirname, join } from 'node:path';
+import { basename, dirname, join } from 'node:path';
 import { status } from '@grpc/grpc-js';
 import { loadSync } from '@grpc/proto-loader';
 import { protoPath } from 'grpc-health-check';
@@ -10,6 +10,7 @@ import { pino } from 'pino';
 import { afterEach, describe, expect, it, vi } from 'vitest';
 import { isCode, SnapshotterError } from '../../src/errors.js';
 import { startServer } from '../../src/grpc/index.js';
+import { openSocket } from '../../src/grpc/socket.js';
 import { silentLogger } from '../../src/log.js';
 import { ServiceClient } from '../../src/protocol/index.js';
 import type { ServerStream, ServiceContract, Unary } from '../../src/protocol/index.js';
@@ -238,8 +239,10 @@ describe('the socket', () => {
     const address = await create();
     await writeFile(address, 'precious');
     await expect(serve(address)).rejects.toThrow(/is not a socket/);
-    await expect(serve(join(folder, 'x'.repeat(100)))).rejects.toThrow(/Linux allows 107/);
-    expect(await readdir(folder)).toEqual(['x.sock']);
+    await expect(serve(join(folder, 'x'.repeat(100)))).rejects.toThrow(/it must be \d+ bytes shorter/);
+    const shortName = join(folder, 'x'.repeat(100 - folder.length), 's');
+    await expect(serve(shortName)).rejects.toThrow(/its folder must be \d bytes shorter/);
+    expect(await readdir(folder)).toEqual(['x.sock', basename(dirname(shortName))]);
   });
 
   it('does not remove the socket that another server has put in its place', async () => {
@@ -250,6 +253,17 @@ describe('the socket', () => {
     await first.drain();
     expect((await stat(address)).isSocket()).toBe(true);
     await second.drain();
+  });
+
+  it('is made in its own folder, which may be a mount point (it was made beside that folder)', async () => {
+    const address = join(dirname(await create()), 'mounted', 'x.sock');
+    const bound: string[] = [];
+    const bind = (path: string) => {
+      bound.push(path);
+      return writeFile(path, '');
+    };
+    await openSocket({ path: address, bind });
+    expect(bound.map((path) => dirname(dirname(path)))).toEqual([dirname(address)]);
   });
 
   it('may lie in a folder that is there already, whose mode stays', async () => {

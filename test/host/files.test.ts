@@ -1,7 +1,7 @@
 import { chmod, link, mkdir, readdir, readFile, stat, symlink, truncate, writeFile } from 'node:fs/promises';
 import { basename, dirname, join } from 'node:path';
 import { describe, expect, test } from 'vitest';
-import { diskUsage, publish, temporaryBeside, writeFileDurably } from '../../src/host/index.js';
+import { diskUsage, makeFolder, publish, temporaryBeside, writeFileDurably } from '../../src/host/index.js';
 import { temporaryFolder } from './temporary.js';
 
 describe('a durable write', () => {
@@ -21,6 +21,26 @@ describe('a durable write', () => {
     await expect(writeFileDurably(join(folder, 'taken'), 'x')).rejects.toMatchObject({ code: 'internal' });
     expect(await readdir(folder)).toEqual(['taken']);
     await expect(writeFileDurably(join(folder, 'no', 'folder'), 'x')).rejects.toMatchObject({ code: 'internal' });
+  });
+});
+
+describe('making a folder', () => {
+  test('makes those above it, and leaves what is there as it is', async () => {
+    const folder = join(await temporaryFolder(), 'a', 'b');
+    await makeFolder(folder, 0o700);
+    expect((await stat(dirname(folder))).mode & 0o777).toBe(0o700);
+    await chmod(folder, 0o750);
+    await makeFolder(folder, 0o700);
+    expect((await stat(folder)).mode & 0o777).toBe(0o750);
+  });
+
+  test('below a file, or where the kernel makes none (it never ended), says what cannot be made', async () => {
+    const file = join(await temporaryFolder(), 'file');
+    await writeFile(file, '');
+    for (const path of [file, join(file, 'x'), '/proc/x/y']) {
+      const message = expect.stringContaining(`folder ${path} cannot be made`) as string;
+      await expect(makeFolder(path, 0o700)).rejects.toMatchObject({ code: 'failed-precondition', message });
+    }
   });
 });
 
