@@ -56,8 +56,9 @@ export async function mountReadOnly(o: ImageMount | SourceMount): Promise<void> 
     return device;
   };
   try {
-    const source = o.replayJournal ? await attachAs(o.image, 'read-write') : o.image;
-    const options = [...(o.options ?? []), ...(o.replayJournal ? [] : ['loop'])];
+    // A device of its own: mount(8) would take one that is there already, and in use as a part of a merged image.
+    const source = await attachAs(o.image, o.replayJournal ? 'read-write' : 'read-only');
+    const options = [...(o.options ?? [])];
     for (const device of o.devices ?? []) options.push(`device=${await attachAs(device, 'read-only')}`);
     await mount(source, o, options);
   } finally {

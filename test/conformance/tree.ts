@@ -32,27 +32,40 @@ export async function snapshotOf(root: string): Promise<Tree> {
   const entries: [string, Entry][] = [];
   for (const path of [...stats.keys()].sort()) {
     const stat = stats.get(path)!;
-    entries.push([path, await describe(join(root, path), stat, names.get(inodeOf(stat)) ?? [])]);
+    entries.push([shown(path), await describe(placeOf(root, path), stat, names.get(inodeOf(stat)) ?? [])]);
   }
   return Object.fromEntries(entries);
 }
 
+/** Visits by the bytes of the paths, as latin1: names need not be UTF-8. */
 async function visit(
   root: string,
   path: string,
   each: (path: string, stat: BigIntStats) => Promise<void> | void,
 ): Promise<void> {
-  const stat = await lstat(join(root, path), { bigint: true });
+  const stat = await lstat(placeOf(root, path), { bigint: true });
   await each(path, stat);
   if (!stat.isDirectory()) return;
-  for (const name of (await readdir(join(root, path))).sort()) await visit(root, join(path, name), each);
+  const names = await readdir(placeOf(root, path), { encoding: 'latin1' });
+  for (const name of names.sort()) await visit(root, join(path, name), each);
+}
+
+function placeOf(root: string, path: string): Buffer {
+  return Buffer.concat([Buffer.from(root), Buffer.from(path, 'latin1')]);
+}
+
+/** As UTF-8 where it is that. */
+function shown(path: string): string {
+  const bytes = Buffer.from(path, 'latin1');
+  const text = bytes.toString();
+  return Buffer.from(text).equals(bytes) ? text : path;
 }
 
 function linkGroups(stats: ReadonlyMap<string, BigIntStats>): ReadonlyMap<string, string[]> {
   const groups = new Map<string, string[]>();
   for (const [path, stat] of stats) {
     if (stat.isDirectory()) continue;
-    groups.set(inodeOf(stat), [...(groups.get(inodeOf(stat)) ?? []), path].sort());
+    groups.set(inodeOf(stat), [...(groups.get(inodeOf(stat)) ?? []), shown(path)].sort());
   }
   return new Map([...groups].filter(([, paths]) => paths.length > 1));
 }
@@ -61,7 +74,7 @@ function inodeOf(stat: BigIntStats): string {
   return `${stat.dev}:${stat.ino}`;
 }
 
-async function describe(path: string, stat: BigIntStats, links: readonly string[]): Promise<Entry> {
+async function describe(path: Buffer, stat: BigIntStats, links: readonly string[]): Promise<Entry> {
   const xattrs = listXattrs(path).filter((name) => !overlayNotes.test(name));
   return {
     type: typeOf(stat),
@@ -83,14 +96,14 @@ function typeOf(stat: BigIntStats): string {
   return stat.isBlockDevice() ? 'block' : 'character';
 }
 
-async function contentOf(path: string, stat: BigIntStats): Promise<string> {
+async function contentOf(path: Buffer, stat: BigIntStats): Promise<string> {
   if (stat.isFile()) {
     const sha256 = createHash('sha256')
       .update(await readFile(path))
       .digest('hex');
     return `${stat.size} bytes ${sha256}`;
   }
-  if (stat.isSymbolicLink()) return readlink(path);
+  if (stat.isSymbolicLink()) return readlink(path, 'latin1');
   return stat.isBlockDevice() || stat.isCharacterDevice() ? `device ${stat.rdev}` : '';
 }
 
@@ -102,8 +115,8 @@ export async function settleTimes(root: string, sinceMs: number): Promise<void> 
   const since = BigInt(sinceMs) * 1_000_000n;
   await visit(root, '/', async (path, stat) => {
     if (stat.mtimeNs < since) return;
-    const hash = createHash('sha256').update(path).digest();
+    const hash = createHash('sha256').update(shown(path)).digest();
     const seconds = 1_000_000_000 + (hash.readUInt32LE(0) % 100_000_000) + (hash.readUInt8(4) % 8) / 8;
-    await lutimes(join(root, path), seconds, seconds);
+    await lutimes(placeOf(root, path), seconds, seconds);
   });
 }

@@ -97,7 +97,7 @@ export async function makeCompareWorld() {
     view,
     compare,
     /** Prepares on `parent`, changes it as a guest, and tells what the guest saw in the end. */
-    async active(key: string, parent: string, change: (root: string) => Promise<void>, overlay?: readonly string[]) {
+    async active(key: string, parent: string, change: (root: string) => Promise<void>, overlay?: string[]) {
       const mounts = await world.port.prepare(key, parent);
       const tree = await guest.in(
         mounts,
@@ -115,7 +115,7 @@ export async function makeCompareWorld() {
       await world.port.commit(name, `${name}-active`);
       return tree;
     },
-    tree: async (name: string) => guest.in(await view(name), snapshotOf),
+    tree: async (name: string) => guest.in(await view(name), (root) => snapshotOf(root)),
     /** Applies a layer onto `parent` under a name of its own, and tells what a guest sees then. */
     async applied(descriptor: Descriptor, parent: string): Promise<{ name: string; tree: Tree }> {
       const name = `applied-${++count}`;

@@ -190,8 +190,8 @@ requires(
     const text = await list(1_000_000_000_500_000_000n);
     expect(text).toMatch(/2001-09-09 01:46:40\.5 new/);
     expect(text).toMatch(/2001-09-09 01:46:40\.5 \.wh\.kept/);
-    expect(text).toMatch(/1970-01-01 00:00:05 old/);
-    expect(await list()).toMatch(/1970-01-01 00:00:00 \.wh\.kept/);
+    expect(text).toMatch(/1970-01-01 00:00:05 +old/);
+    expect(await list()).toMatch(/1970-01-01 00:00:00 +\.wh\.kept/);
   });
 
   it('of a container whose guest renamed folders and changed attributes without copying is whole all the same', async () => {
