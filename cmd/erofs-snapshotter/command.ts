@@ -18,7 +18,7 @@ export function createCommand(action: (given: Given) => Promise<void>): Command 
       'Serves containerd as a snapshotter and differ whose snapshots are disks that a virtual machine boots.',
     )
     .version(packageVersion(), '--version', 'print the version and exit')
-    .helpOption('--help', 'print this help and exit')
+    .helpOption('-h, --help', 'print this help and exit')
     .configureOutput({ outputError: (text, write) => write(text.replace(/^error: /, 'erofs-snapshotter: ')) })
     .exitOverride((ended) => process.exit(ended.exitCode === 0 ? 0 : 2));
 

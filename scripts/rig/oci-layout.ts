@@ -124,16 +124,28 @@ export async function readLayout(folder: string): Promise<Image> {
       'give what "skopeo copy … oci:DIR", "docker buildx build -o type=oci" or "docker save" (25 or later) writes',
     );
   }
-  const { manifests } = await readJson<{ manifests: readonly IndexEntry[] }>(join(folder, 'index.json'));
-  const found = await findManifest(folder, manifests);
+  const offered: string[] = [];
+  const found = await findManifest(folder, join(folder, 'index.json'), offered);
+  if (!found) {
+    const others = offered.length === 0 ? 'no image at all' : `only images for ${offered.join(', ')}`;
+    throw new RigError(
+      `${folder} has ${others}, and this machine is linux/${architecture()}`,
+      'give an image for this machine',
+    );
+  }
   const manifest = await readJson<Manifest>(blobPath(folder, found.digest));
   const config = await readJson<{ rootfs?: { diff_ids?: readonly string[] } }>(
     blobPath(folder, manifest.config.digest),
   );
   const diffIds = config.rootfs?.diff_ids ?? [];
   if (diffIds.length === 0 || diffIds.length !== manifest.layers.length) {
-    const counts = `${manifest.layers.length} layers, but ${diffIds.length} diff IDs`;
-    throw new RigError(`the image in ${folder} has ${counts}`, 'give a container image, not another artifact');
+    const counts = `${manifest.layers.length} layers and ${diffIds.length} diff IDs`;
+    throw new RigError(`the image in ${folder} has ${counts}`, 'give a container image with at least one layer');
+  }
+  for (const { digest, size } of manifest.layers) {
+    const path = blobPath(folder, digest);
+    if ((await stat(path).catch(() => undefined))?.size !== size)
+      throw incomplete(`${path} is not a file of ${size} bytes`);
   }
   const { annotations, ...descriptor } = found;
   return {
@@ -145,19 +157,21 @@ export async function readLayout(folder: string): Promise<Image> {
   };
 }
 
-/** Looks through nested indexes for the first image that this machine can run. */
-async function findManifest(folder: string, entries: readonly IndexEntry[]): Promise<IndexEntry> {
+/** Looks through nested indexes for the first image that this machine can run; `offered` takes the platforms of the others. */
+async function findManifest(folder: string, index: string, offered: string[]): Promise<IndexEntry | undefined> {
   const wanted = architecture();
-  for (const entry of entries) {
+  const { manifests } = await readJson<{ manifests?: readonly IndexEntry[] }>(index);
+  for (const entry of manifests ?? []) {
     if (/index|manifest\.list/.test(entry.mediaType)) {
-      const { manifests } = await readJson<{ manifests: readonly IndexEntry[] }>(blobPath(folder, entry.digest));
-      const found = await findManifest(folder, manifests).catch(() => undefined);
+      const found = await findManifest(folder, blobPath(folder, entry.digest), offered);
       if (found) return { ...found, annotations: { ...entry.annotations, ...found.annotations } };
     } else if (entry.platform === undefined || fits(entry.platform, wanted)) {
       return entry;
+    } else {
+      offered.push(`${entry.platform.os}/${entry.platform.architecture}`);
     }
   }
-  throw new RigError(`${folder} has no image for linux/${wanted}`, 'give an image for this machine');
+  return undefined;
 }
 
 function fits(platform: NonNullable<IndexEntry['platform']>, wanted: string): boolean {
@@ -165,5 +179,13 @@ function fits(platform: NonNullable<IndexEntry['platform']>, wanted: string): bo
 }
 
 async function readJson<T>(path: string): Promise<T> {
-  return JSON.parse(await readFile(path, 'utf8')) as T;
+  try {
+    return JSON.parse(await readFile(path, 'utf8')) as T;
+  } catch (error) {
+    throw incomplete(`${path}: ${error instanceof Error ? error.message : String(error)}`);
+  }
+}
+
+function incomplete(what: string): RigError {
+  return new RigError(`the OCI layout is not whole: ${what}`, 'save or copy the image again');
 }

@@ -18,8 +18,10 @@ import { RigError } from './process.js';
 export async function openImage(path: string, scratch: string): Promise<Image> {
   const found = await stat(path).catch(() => undefined);
   if (found?.isDirectory()) return await readLayout(path);
-  if (!found?.isFile())
-    throw new RigError(`${path} is neither a folder nor a file`, 'give an OCI layout folder or a tar of one');
+  if (!found?.isFile()) {
+    const what = found === undefined ? 'does not exist' : 'is neither a folder nor a file';
+    throw new RigError(`${path} ${what}`, 'give an OCI layout folder or a tar of one');
+  }
   await unpack(path, scratch).catch((error: unknown) => {
     throw new RigError(`${path} is not a tar archive: ${String(error)}`, 'give an OCI layout folder or a tar of one', {
       cause: error,
@@ -27,7 +29,7 @@ export async function openImage(path: string, scratch: string): Promise<Image> {
   });
   if (!(await stat(join(scratch, 'oci-layout')).catch(() => undefined))) {
     throw new RigError(
-      `${path} is a tar archive, but holds no OCI layout (no oci-layout file)`,
+      `${path} holds no OCI layout: it has no oci-layout file`,
       'save it with Docker 25 or later, or convert it: "skopeo copy docker-archive:FILE oci:DIR"',
     );
   }

@@ -58,7 +58,7 @@ requires(...needed)('npm run demo', () => {
   it.each([
     ['a folder that is no layout', '.', 'is not an OCI layout'],
     ['a file that is no tar', 'file', 'is not a tar archive'],
-    ['a path that is not there', 'absent', 'is neither a folder nor a file'],
+    ['a path that is not there', 'absent', 'does not exist'],
   ])('says what to do about %s, and leaves nothing', async (_, name, message) => {
     await writeFile(join(folder, 'file'), 'x'.repeat(1024));
     const { exitCode, stderr } = await demo('--image', join(folder, name));
