@@ -81,5 +81,5 @@ export function major(rdev: bigint): number {
 }
 
 export function minor(rdev: bigint): number {
-  return Number((rdev & 0xffn) | ((rdev >> 12n) & ~0xffn));
+  return Number((rdev & 0xffn) | ((rdev >> 12n) & 0xffffff00n));
 }
