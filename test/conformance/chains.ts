@@ -18,7 +18,7 @@ export const inOrder =
   };
 
 /** Applies `change` as a guest would, and stamps what it changed with times that do not depend on when that was. */
-export async function changeTree(root: string, change: Change): Promise<void> {
+async function changeTree(root: string, change: Change): Promise<void> {
   const since = Date.now() - clockLagMs;
   await change(root);
   await settleTimes(root, since);

@@ -87,10 +87,25 @@ export class Guest {
     const target = await this.#place();
     const typed = type === undefined ? [] : ['-t', type];
     await run('mount', [...typed, '-o', options.join(','), source, target], { deadlineMs });
-    this.#undo.push(async () => {
-      await run('umount', [target], { deadlineMs }).catch(() => run('umount', ['-l', target], { deadlineMs }));
-    });
+    this.#undo.push(() => this.#unmount(target, type));
     return target;
+  }
+
+  /**
+   * What was written must be in the image when this returns, as when a guest has powered off. The last unmount would do that, but
+   * a process that was started meanwhile in a mount namespace of its own may still hold the filesystem.
+   */
+  async #unmount(target: string, type: string | undefined): Promise<void> {
+    if (type === 'ext4') await run('sync', ['--file-system', target], { deadlineMs });
+    for (let attempt = 1; ; attempt += 1) {
+      try {
+        await run('umount', [target], { deadlineMs });
+        return;
+      } catch (error) {
+        if (attempt === 20) throw error;
+        await new Promise((resolve) => setTimeout(resolve, 100));
+      }
+    }
   }
 
   /** A new, empty folder that the root of a guest may stand on. */
