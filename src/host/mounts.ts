@@ -1,5 +1,5 @@
 import { readFile, realpath } from 'node:fs/promises';
-import { SnapshotterError } from '../errors.js';
+import { isCode, SnapshotterError } from '../errors.js';
 import { run } from './exec.js';
 
 /** Milliseconds that mounting, unmounting or attaching one device may take. */
@@ -43,7 +43,7 @@ const always = ['ro', 'nodev', 'nosuid', 'noexec'];
 
 /**
  * Mounts something read-only on the host, for as long as its files must be read. Loop devices go by themselves when the mount
- * goes, also after a crash.
+ * goes, also after a crash. When it fails nothing is mounted.
  *
  * @throws SnapshotterError of `run`, when the kernel refuses it.
  */
@@ -61,16 +61,32 @@ export async function mountReadOnly(o: ImageMount | SourceMount): Promise<void> 
     const options = [...(o.options ?? [])];
     for (const device of o.devices ?? []) options.push(`device=${await attachAs(device, 'read-only')}`);
     await mount(source, o, options);
-  } finally {
-    // For a device in use, detaching means: when its last user is gone.
-    if (attached.length > 0) await run('losetup', ['--detach', ...attached], { deadlineMs });
+  } catch (error) {
+    // Why it was not mounted matters more than that a device stays attached.
+    await detach(attached).catch(() => undefined);
+    throw error;
   }
+  await detach(attached).catch(async (error: unknown) => {
+    await unmount(o.target);
+    throw error;
+  });
+}
+
+/** For a device in use, detaching means: when its last user is gone. */
+async function detach(devices: readonly string[]): Promise<void> {
+  if (devices.length > 0) await run('losetup', ['--detach', ...devices], { deadlineMs });
 }
 
 async function mount(source: string, o: MountRequest, options: readonly string[]): Promise<void> {
   const all = [...new Set([...always, ...options])].join(',');
   const args = ['--types', o.type, '--options', all, '--source', source, '--target', o.target];
-  await run('mount', args, { deadlineMs, signal: o.signal, what: `mounting ${source} at ${o.target}` });
+  try {
+    await run('mount', args, { deadlineMs, signal: o.signal, what: `mounting ${source} at ${o.target}` });
+  } catch (error) {
+    // A program that was stopped may have mounted it a moment before.
+    if (!isCode(error, 'internal')) await unmount(o.target).catch(() => undefined);
+    throw error;
+  }
 }
 
 async function attach(
