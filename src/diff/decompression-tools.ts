@@ -1,5 +1,4 @@
-import { access, constants } from 'node:fs/promises';
-import { delimiter, join } from 'node:path';
+import { isOnPath } from '../host/index.js';
 import type { Compression } from './media-types.js';
 
 /** A program that decompresses its standard input to its standard output. */
@@ -24,27 +23,13 @@ const limiter = 'prlimit';
 /** The fastest installed program, or undefined when there is none, or no `prlimit` to bound it with. */
 export async function findDecompressionTool(
   compression: Exclude<Compression, 'none'>,
-  searchPath = process.env['PATH'] ?? '',
 ): Promise<DecompressionTool | undefined> {
-  if (!(await isOnPath(limiter, searchPath))) return undefined;
-  for (const candidate of candidates[compression]) if (await isOnPath(candidate.tool, searchPath)) return candidate;
+  if (!(await isOnPath(limiter))) return undefined;
+  for (const candidate of candidates[compression]) if (await isOnPath(candidate.tool)) return candidate;
   return undefined;
 }
 
 /** The same command with its output file bounded, in bytes; a program that is stopped by it leaves no core file. */
 export function bounded({ tool, args }: DecompressionTool, limitBytes: number): DecompressionTool {
   return { tool: limiter, args: [`--fsize=${limitBytes}`, '--core=0', tool, ...args] };
-}
-
-async function isOnPath(program: string, searchPath: string): Promise<boolean> {
-  for (const folder of searchPath.split(delimiter)) {
-    if (folder === '') continue;
-    try {
-      await access(join(folder, program), constants.X_OK);
-      return true;
-    } catch {
-      // Not in this folder: the next one may have it.
-    }
-  }
-  return false;
 }

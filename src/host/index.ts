@@ -15,7 +15,7 @@ export { listMounts, mountReadOnly, unmount, type MountPoint } from './mounts.js
 export { notifyReady } from './notify.js';
 export { asSnapshotterError, freeBytes, isOutOfSpace, requireFreeBytes } from './space.js';
 export { dataRegions, dataRegionsOf, type Region } from './sparse.js';
-export { requireTool } from './tools.js';
+export { isOnPath, requireTool } from './tools.js';
 export { removeTree } from './tree.js';
 export { diskUsage, type DiskUsage } from './usage.js';
 export { getXattr, listXattrs, removeXattr, setXattr } from './xattrs.js';

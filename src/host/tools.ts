@@ -4,17 +4,22 @@ import { delimiter, join } from 'node:path';
 import { SnapshotterError } from '../errors.js';
 
 /**
- * Looks for a program without starting it.
+ * Checks that a program is there without starting it.
  *
  * @param next what to do when it is missing, as `install e2fsprogs`.
  * @throws SnapshotterError `unavailable` when no folder of PATH has it.
  */
 export async function requireTool(tool: string, next: string): Promise<void> {
+  if (await isOnPath(tool)) return;
   const path = process.env['PATH'] ?? '';
-  for (const folder of path.split(delimiter)) {
-    if (await isExecutable(join(folder, tool))) return;
-  }
   throw new SnapshotterError('unavailable', `${tool} is not on PATH`, { facts: { tool, path }, next });
+}
+
+/** True when a folder of PATH has the program. */
+export async function isOnPath(tool: string): Promise<boolean> {
+  const folders = (process.env['PATH'] ?? '').split(delimiter).filter((folder) => folder !== '');
+  for (const folder of folders) if (await isExecutable(join(folder, tool))) return true;
+  return false;
 }
 
 async function isExecutable(path: string): Promise<boolean> {
