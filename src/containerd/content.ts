@@ -86,20 +86,18 @@ export class Content {
   }
 
   async #readableFile(digest: Digest, size: number): Promise<string | undefined> {
-    const root = await this.#options.contentRoot();
-    if (root === undefined) return undefined;
-    const path = join(root, 'blobs', 'sha256', hexOf(digest));
+    const { contentRoot, log } = this.#options;
     try {
+      const root = await contentRoot();
+      if (root === undefined) return undefined;
+      const path = join(root, 'blobs', 'sha256', hexOf(digest));
       const found = await stat(path);
       if (found.isFile() && found.size === size) {
         await access(path, constants.R_OK);
         return path;
       }
     } catch (error) {
-      this.#options.log.debug(
-        { err: error, path },
-        'reading the blob through containerd, since its file is not readable',
-      );
+      log.debug({ err: error, digest }, 'reading the blob through containerd, since its file cannot be read');
     }
     return undefined;
   }

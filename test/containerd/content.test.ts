@@ -57,7 +57,7 @@ it('does not pass a method that containerd lacks off as "not mine"', async () =>
   await expect(fake.content.open(descriptor)).rejects.toMatchObject({ code: 'internal' });
 });
 
-it('asks for the content root again after asking for it failed', async () => {
+it('streams while the content root cannot be asked for, and asks again', async () => {
   let asked = 0;
   const plugins = (call: unknown, answer: Answer) => {
     asked += 1;
@@ -65,7 +65,7 @@ it('asks for the content root again after asking for it failed', async () => {
     else noPlugins(call, answer);
   };
   fake = await startFake({ Info: info, Plugins: plugins });
-  await expect(fake.content.open(descriptor)).rejects.toMatchObject({ code: 'unavailable' });
+  expect((await fake.content.open(descriptor)).kind).toBe('stream');
   expect((await fake.content.open(descriptor)).kind).toBe('stream');
   await fake.content.open(descriptor);
   expect(asked).toBe(2);
