@@ -36,7 +36,7 @@ export async function recover(context: RecoveryContext): Promise<RecoveryReport>
   const { paths, store } = context;
   await unmountLeftovers(context);
   const [ids, trashed] = [await snapshotIds(paths), await trashedIds(context)];
-  store.skipIds(Math.max(0, ...ids, ...trashed));
+  for (const id of [...ids, ...trashed]) store.skipIds(id);
   const tally = { snapshots: 0, quarantined: 0, adopted: 0, finished: 0 };
   const known = new Set<number>();
   const present = new Set(ids);
@@ -44,7 +44,9 @@ export async function recover(context: RecoveryContext): Promise<RecoveryReport>
   const examinations: Promise<void>[] = [];
   for await (const record of store.all()) {
     known.add(record.id);
-    examinations.push(slots.run(() => examine(context, record, present, trashed, tally)));
+    const examination = slots.run(() => examine(context, record, present, trashed, tally));
+    examination.catch(() => undefined); // heard below, and until then no bug that ends the process
+    examinations.push(examination);
   }
   await Promise.all(examinations);
   await settleUnknowns(
@@ -88,7 +90,12 @@ async function examine(
   if (fault === record.quarantine) return;
   const { quarantine: _before, ...sound } = record;
   const after = fault === undefined ? sound : { ...sound, quarantine: fault };
-  await store.exclusive('quarantine', (tx) => tx.replace(after));
+  try {
+    await store.exclusive('quarantine', (tx) => tx.replace(after));
+  } catch (error) {
+    // A full disk must not keep the sound snapshots from being served; the next start looks again.
+    log.error({ err: error, key: record.key }, 'could not record whether this snapshot is quarantined');
+  }
 }
 
 /** @returns what is wrong with the snapshot, or undefined when it is sound */
