@@ -110,6 +110,7 @@ function mustTakeLayers(record: SnapshotRecord): void {
     },
   );
 }
+
 function extractId({ paths }: Context, mounts: readonly Mount[]): number {
   const named = mounts.flatMap(pathsNamedBy);
   if (!named.some((path) => claimsToBeBelow(path, paths.root))) {
