@@ -18,6 +18,8 @@ const startMs = 20_000;
 /** Runs a program to its end and answers its standard output; what it prints on standard error is in the rejection. */
 export async function run(program: string, args: readonly string[], input: string | Uint8Array = ''): Promise<string> {
   const running = promisify(execFile)(program, [...args], { timeout: 60_000, maxBuffer: 2 ** 26 });
+  // A program that does not read its input may be gone before it is written.
+  running.child.stdin?.on('error', () => undefined);
   running.child.stdin?.end(input);
   return (await running).stdout;
 }

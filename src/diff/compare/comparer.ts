@@ -176,8 +176,8 @@ class Measured {
   }
 }
 
-/** How the kernel says that a filesystem contradicts itself; Node knows no name for 117, EUCLEAN. */
-const damaged = /^(EIO|EBADMSG|EUCLEAN|Unknown system error -117)$/;
+/** How the kernel says that a filesystem contradicts itself; Node has no names for 74, EBADMSG, and 117, EUCLEAN. */
+const damaged = /^(EIO|EBADMSG|EUCLEAN|Unknown system error -(74|117))$/;
 
 function worded(error: unknown, signal: AbortSignal): SnapshotterError {
   if (error instanceof SnapshotterError) return error;
