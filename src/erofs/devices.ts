@@ -20,6 +20,12 @@ export interface Device {
   readonly mappedBlock: number;
 }
 
+/** A layer's image and what was read of it. */
+export interface Layer {
+  readonly path: string;
+  readonly superblock: Superblock;
+}
+
 /** A merged image that fits its layers. */
 export interface MergedImage {
   readonly superblock: Superblock;
@@ -60,20 +66,27 @@ function decodeDevice(slot: Buffer, bytesPerBlock: number): Device {
  * @throws SnapshotterError `data-loss` when it was not, or when the image or a layer is damaged.
  */
 export async function verifyMerged(path: string, layers: OldestFirst<string>): Promise<MergedImage> {
+  const read = await Promise.all(
+    layers.map(async (layer) => ({ path: layer, superblock: await readSuperblock(layer) })),
+  );
+  return verifyDevices(path, read as unknown as OldestFirst<Layer>);
+}
+
+/** As `verifyMerged`, with what the layers' superblocks were found to be. */
+export async function verifyDevices(path: string, layers: OldestFirst<Layer>): Promise<MergedImage> {
   const image = await withImage(path, 'r', async (file) => {
     const superblock = await readSuperblockOf(file, path);
     return { superblock, layers: await readDevicesOf(file, path, superblock) };
   });
-  const superblocks = await Promise.all(layers.map((layer) => readSuperblock(layer)));
-  const expected = expectedDevices(image.superblock, superblocks as unknown as OldestFirst<Superblock>);
+  const expected = expectedDevices(image.superblock, layers);
   requireSameDevices(path, image.layers, expected, layers);
   return image;
 }
 
 /** The device table that a merged image of these layers must have: each layer begins where the one before ends. */
-function expectedDevices(merged: Superblock, layers: OldestFirst<Superblock>): OldestFirst<Device> {
+function expectedDevices(merged: Superblock, layers: OldestFirst<Layer>): OldestFirst<Device> {
   let mappedBlock = merged.blocks;
-  return mapOldestFirst(layers, ({ uuid, blocks, bytes }) => {
+  return mapOldestFirst(layers, ({ superblock: { uuid, blocks, bytes } }) => {
     const device = { uuidTag: uuid.replaceAll('-', ''), blocks, bytes, mappedBlock };
     mappedBlock += blocks;
     return device;
@@ -84,7 +97,7 @@ function requireSameDevices(
   path: string,
   actual: OldestFirst<Device>,
   expected: OldestFirst<Device>,
-  layers: OldestFirst<string>,
+  layers: OldestFirst<Layer>,
 ): void {
   if (actual.length !== expected.length) {
     throw damaged(path, `it refers to ${actual.length} layers instead of ${expected.length}`);
@@ -93,7 +106,7 @@ function requireSameDevices(
     const found = actual[index];
     for (const field of ['uuidTag', 'blocks', 'mappedBlock'] as const) {
       if (found?.[field] === wanted[field]) continue;
-      const layer = layers[index] ?? '';
+      const layer = layers[index]?.path ?? '';
       throw damaged(
         path,
         `the ${field} of its device ${index + 1} is ${found?.[field]}, but ${wanted[field]} fits ${layer}`,

@@ -1,23 +1,19 @@
+import { writeSync } from 'node:fs';
 import { open, type FileHandle } from 'node:fs/promises';
 import { setImmediate as nextTurn } from 'node:timers/promises';
 import { SnapshotterError } from '../errors.js';
 import type { OldestFirst, RootAttributes } from '../vocabulary.js';
+import type { Layer } from './devices.js';
 import { impliedBy, isImpliedFolder, undescribed } from './implied.js';
 import { withAttributes } from './inode.js';
 import { isOpaque } from './opaque.js';
-import { readSuperblockOf, renewChecksum, withImage, type Superblock } from './superblock.js';
+import { damaged, readSuperblockOf, renewChecksum, withImage } from './superblock.js';
+import { readRootAttributes } from './root.js';
 import { ImageTree, type Directory } from './tree.js';
-
-export interface Layer {
-  readonly path: string;
-  readonly superblock: Superblock;
-}
 
 interface Inheriting {
   readonly image: string;
   readonly layers: OldestFirst<Layer>;
-  /** What the merged image's root directory becomes. */
-  readonly root: RootAttributes;
   readonly signal?: AbortSignal | undefined;
 }
 
@@ -52,11 +48,12 @@ const directoriesATurn = 256;
  * @throws SnapshotterError `data-loss` when an image is damaged; `internal` when the merged image is not what the layers make
  */
 export async function inheritAttributes(o: Inheriting): Promise<void> {
-  const { image, layers, root } = o;
+  const { image, layers } = o;
+  const root = await rootOf(layers);
   await withImage(image, 'r+', async (file) => {
     const superblock = await readSuperblockOf(file, image);
     const merged = new ImageTree(file, image, superblock);
-    await write(file, image, merged.root(), root);
+    write(file, image, merged.root(), root);
     if (layers.some((layer) => impliedBy(layer.superblock).folders)) {
       await withLayers(layers, (trees) => inheritBelow(file, merged, trees, o));
     }
@@ -81,10 +78,16 @@ async function inheritBelow(
       const directory = merged.find(parent.directory, name);
       if (directory === undefined || directory === 'other') throw unexpected(image, name);
       const attributes = inherited(below);
-      if (attributes) await write(file, image, directory, attributes);
+      if (attributes) write(file, image, directory, attributes);
       pending.push({ directory, places: below });
     }
   }
+}
+
+/** As `chainRootAttributes`, with what the layers' superblocks were found to be. */
+async function rootOf(layers: OldestFirst<Layer>): Promise<RootAttributes> {
+  const newest = layers.findLast(({ superblock }) => !impliedBy(superblock).root);
+  return newest === undefined ? undescribed : readRootAttributes(newest.path);
 }
 
 /** Names of the directories in those layers that imply some folder. */
@@ -139,7 +142,8 @@ async function withLayers<T>(
   }
 }
 
-async function write(file: FileHandle, image: string, directory: Directory, attributes: RootAttributes): Promise<void> {
+/** Synchronous, since a way through the thread pool takes longer than writing 64 bytes to the page cache. */
+function write(file: FileHandle, image: string, directory: Directory, attributes: RootAttributes): void {
   if (!directory.extended) {
     // Images are merged with extended inodes, so this is a tool that did not do as it was told.
     throw new SnapshotterError('internal', `a directory's inode in ${image} is too small for its owner and time`, {
@@ -147,7 +151,8 @@ async function write(file: FileHandle, image: string, directory: Directory, attr
     });
   }
   const inode = withAttributes(directory.inode, attributes);
-  await file.write(inode, 0, inode.length, directory.offset);
+  const written = writeSync(file.fd, inode, 0, inode.length, directory.offset);
+  if (written < inode.length) throw damaged(image, `only ${written} bytes of an inode could be written`);
 }
 
 function unexpected(image: string, name: string): SnapshotterError {

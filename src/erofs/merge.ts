@@ -1,10 +1,9 @@
 import { SnapshotterError } from '../errors.js';
 import { mapOldestFirst, type OldestFirst } from '../vocabulary.js';
 import { mergeArguments } from './args.js';
-import { verifyMerged, type MergedImage } from './devices.js';
-import { inheritAttributes, type Layer } from './inherit.js';
+import { verifyDevices, type Layer, type MergedImage } from './devices.js';
+import { inheritAttributes } from './inherit.js';
 import { makeImage, type ImageOptions } from './mkfs.js';
-import { chainRootAttributes } from './root.js';
 import { mergedUuid } from './uuid.js';
 import { verifyLayer } from './verify.js';
 
@@ -28,15 +27,14 @@ export async function mergeLayers(o: MergeOptions): Promise<MergedImage> {
   if (paths.length === 0) throw new SnapshotterError('invalid-argument', 'there are no layers to merge');
   const verified = await Promise.all(paths.map(async (path) => ({ path, superblock: await verifyLayer(path) })));
   const layers = verified as unknown as OldestFirst<Layer>;
-  const root = await chainRootAttributes(paths);
   const uuid = mergedUuid(mapOldestFirst(layers, ({ superblock }) => superblock.uuid));
   return makeImage(o, {
     what: `merging ${paths.length} layers`,
     args: mergeArguments({ output, uuid, layers: paths }),
     check: async () => {
-      await verifyMerged(output, paths);
-      await inheritAttributes({ image: output, layers, root, signal });
-      return verifyMerged(output, paths);
+      await verifyDevices(output, layers);
+      await inheritAttributes({ image: output, layers, signal });
+      return verifyDevices(output, layers);
     },
   });
 }

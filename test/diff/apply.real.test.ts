@@ -9,8 +9,9 @@ import { createGzip, gzipSync } from 'node:zlib';
 import { expect, it, onTestFinished } from 'vitest';
 import { isCode, type ErrorCode } from '../../src/errors.js';
 import { getXattr, mountReadOnly, unmount } from '../../src/host/index.js';
-import { layerUuid, readSuperblock } from '../../src/erofs/index.js';
+import { layerUuid, mergeLayers, readSuperblock } from '../../src/erofs/index.js';
 import type { LayerTar } from '../../src/layers/index.js';
+import { newestFirst, oldestFirst } from '../../src/vocabulary.js';
 import { requires } from '../harness/requires.js';
 import { temporaryFolder } from '../host/temporary.js';
 import { applyWorld, digestOf, gzip, gzipMembers, plain, zstd, type ApplyWorld } from './apply-world.js';
@@ -115,6 +116,31 @@ withMachine('Apply', () => {
       }
       expect(Buffer.from(getXattr(join(root, 'a'), 'trusted.overlay.opaque') ?? []).toString()).toBe('y');
       expect(await readFile(join(root, 'a/b/file'), 'utf8')).toBe('x');
+    }
+  });
+
+  it.each([
+    ['taken where it lies', plain, (bytes: Buffer) => bytes],
+    ['decompressed', gzip, gzipSync],
+  ])('lets an older layer describe what a tar only implies, when it is %s', async (_title, mediaType, pack) => {
+    const deep = `${'d'.repeat(80)}/${'e'.repeat(80)}/ü\n`;
+    const said = ['tmp', 'tmp/sub', ...deep.split('/').map((_, depth, all) => all.slice(0, depth + 1).join('/'))];
+    const folders = said.map((path) => ({ name: '', type: '5', mode: 0o1777, uid: 5, pax: { path: `${path}/` } }));
+    const older = await applyWorld();
+    await older.apply(pack(tar({ name: './', type: '5', mode: 0o700 }, ...folders)), { mediaType });
+    for (const names of [['tmp/sub/x', `${deep}/x`], ['only a file']]) {
+      const newer = await applyWorld();
+      const files = names.map((path) => ({ name: '', data: 'x', pax: { path } }));
+      await newer.apply(pack(tar(...files)), { mediaType });
+      const layers = [older.image, newer.image];
+      const output = join(newer.folder, 'fsmeta.erofs');
+      await mergeLayers({ layers: oldestFirst(newestFirst(layers.toReversed())), output, deadlineMs: 60_000 });
+      const target = await temporaryFolder();
+      await mountReadOnly({ image: output, devices: layers, target, type: 'erofs' });
+      onTestFinished(() => unmount(target));
+      expect((await lstat(target)).mode).toBe(0o40700);
+      for (const path of said) expect(await lstat(join(target, path))).toMatchObject({ mode: 0o41777, uid: 5 });
+      for (const path of names) expect(await readFile(join(target, path), 'utf8')).toBe('x');
     }
   });
 

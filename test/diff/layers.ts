@@ -127,6 +127,10 @@ export const brokenTars: Readonly<Record<string, readonly [bytes: Buffer, messag
   ],
   'a whiteout of nothing': [tar(file('.wh.', '')), /removes nothing/],
   'a whiteout of the folder itself': [tar({ name: 'd/', type: '5' }, file('d/.wh..', '')), /removes nothing/],
+  'an opaque whiteout with content': [
+    tar(file('d/.wh..wh..opq', 'x'), file('lost')),
+    /"d\/\.wh\.\.wh\.\.opq" has content/,
+  ],
   'a whiteout of the folder above': [tar({ name: 'd/', type: '5' }, file('d/.wh...', '')), /removes nothing/],
   'an opaque root': [tar(file('.wh..wh..opq', '')), /everything below the root/],
 };

@@ -56,6 +56,11 @@ describe('the check of a tar', () => {
     expect(names({ name: 'a/.wh.b', data: '' })).toEqual(['a']);
   });
 
+  it.each([['./'], ['.'], ['/'], ['.//.']])('knows whether the root is described (%s)', (name) => {
+    expect(check(tar({ name: 'a/', type: '5' })).describesRoot).toBe(false);
+    expect(check(tar({ name: 'a/', type: '5' }, { name, type: '5' })).describesRoot).toBe(true);
+  });
+
   it('forgets a folder that a later entry replaces or removes, so that it does not come back', () => {
     const names = (...entries: readonly Entry[]) => check(tar(...entries)).missingFolders;
     expect(names({ name: 'a/b/c' }, { name: 'a/b', data: 'a file now' })).toEqual(['a']);

@@ -213,9 +213,6 @@ requires(
     await image.close();
     // With a checksum that fits, so that nothing else is wrong with it.
     await patchSuperblock(output, 64, Buffer.alloc(0));
-    const root = await readRootAttributes(a);
-    await expect(inheritAttributes({ image: output, layers: inOrder(), root })).rejects.toMatchObject({
-      code: 'internal',
-    });
+    await expect(inheritAttributes({ image: output, layers: inOrder() })).rejects.toMatchObject({ code: 'internal' });
   });
 });
