@@ -62,7 +62,7 @@ async function downloadPackages(target: string, signal: AbortSignal): Promise<vo
   );
 }
 
-/** A layer from each folder of packages, then a small one of configuration, all gzip. */
+/** A layer from each folder of packages, documentation and all, then a small one of configuration, all gzip. */
 async function buildBigImage(folder: string, packages: string, signal: AbortSignal): Promise<void> {
   await rm(folder, { recursive: true, force: true });
   const layout = new LayoutWriter(folder);
@@ -77,7 +77,7 @@ async function buildBigImage(folder: string, packages: string, signal: AbortSign
     const layer = new LayerTar(join(scratch, `${number}.tar`));
     for (const name of names) {
       signal.throwIfAborted();
-      await addPackage(layer, join(packages, number, name), folders);
+      await addPackage(layer, join(packages, number, name), folders, () => false);
     }
     layers.push(await layer.finish(layout, 'gzip'));
     await rm(join(scratch, `${number}.tar`));

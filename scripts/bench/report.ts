@@ -1,6 +1,6 @@
 import { type Verdict, judge } from './bars.js';
 import type { Machine, Versions } from './machine.js';
-import type { LayerStages, Results, Unmeasured } from './results.js';
+import { type LayerStages, notAsked, type Results, type Unmeasured } from './results.js';
 import { type Measurement, spread, type Spread } from './samples.js';
 
 /** All that one run found out: what the JSON file holds, and what tables and charts are made of. */
@@ -45,7 +45,8 @@ export interface Table {
 }
 
 function tablesOf(report: Report): readonly Table[] {
-  const { bars, measurements, stages } = report;
+  const { measurements, stages } = report;
+  const bars = report.bars.filter(({ reason }) => reason !== notAsked);
   const tables: Table[] = [
     {
       title: 'Against the bars',

@@ -14,6 +14,9 @@ export interface Unmeasured {
   readonly reason: string;
 }
 
+/** The reason of what the user left out. */
+export const notAsked = 'not part of this run';
+
 /** Collects what the benchmarks find out, in the order in which they say what they measure. */
 export class Results {
   readonly #measurements = new Map<string, { title: string; unit: Unit; samples: number[] }>();
@@ -52,6 +55,6 @@ export class Results {
     const found = this.#measurements.get(id);
     if (found) return { median: median(found.samples) };
     const because = this.#unmeasured.find((entry) => id === entry.id || id.startsWith(`${entry.id}.`));
-    return { reason: because?.reason ?? 'not part of this run' };
+    return { reason: because?.reason ?? notAsked };
   }
 }

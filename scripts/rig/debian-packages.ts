@@ -12,7 +12,7 @@ import { RigError } from './process.js';
 const folder = join(packageRoot(), '.tools', 'debs');
 
 /** Documentation that a container image leaves out. */
-const leftOut = /^usr\/share\/(locale|man|info|lintian)\//;
+const documentation = /^usr\/share\/(locale|man|info|lintian)\//;
 
 /** The packages that scripts/setup downloaded, sorted. @throws RigError when there are none. */
 export async function debianPackages(): Promise<readonly string[]> {
@@ -33,8 +33,13 @@ export async function addPackages(layer: LayerTar, names: readonly string[], fol
   for (const name of names) await addPackage(layer, join(folder, name), folders);
 }
 
-/** The same for one package, by the path of its file. */
-export async function addPackage(layer: LayerTar, path: string, folders: Set<string>): Promise<void> {
+/** The same for one package, by the path of its file; `leavesOut` says which names a layer does without. */
+export async function addPackage(
+  layer: LayerTar,
+  path: string,
+  folders: Set<string>,
+  leavesOut = (name: string) => documentation.test(name),
+): Promise<void> {
   const unpacking = spawn('dpkg-deb', ['--fsys-tarfile', path], { stdio: ['ignore', 'pipe', 'pipe'] });
   const ended = once(unpacking, 'close');
   ended.catch(() => undefined);
@@ -44,7 +49,7 @@ export async function addPackage(layer: LayerTar, path: string, folders: Set<str
     const name = given.replace(/^\.\//, '');
     const chunks: Buffer[] = [];
     for await (const chunk of entry) chunks.push(chunk as Buffer);
-    if (leftOut.test(name) || (type === 'directory' && folders.has(name))) continue;
+    if (leavesOut(name) || (type === 'directory' && folders.has(name))) continue;
     if (type === 'directory') folders.add(name);
     const target = type === 'link' ? linkname.replace(/^\.\//, '') : linkname;
     const header = { name: name === '' ? './' : name, type, mode, uid, gid, mtime, linkname: target };
