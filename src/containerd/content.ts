@@ -7,8 +7,10 @@ import { fromInt64, toInt64, type ServiceClient } from '../protocol/index.js';
 import type { ContentMethods } from '../protocol/index.js';
 import { hexOf, parseDigest, type Descriptor, type Digest, type Labels } from '../vocabulary.js';
 import { answerDeadlineMs, inNamespace, stallMs } from './connection.js';
+import type { ContentSource } from './content-source.js';
 import { asContainerdError } from './errors.js';
 import { layersAfter } from './manifests.js';
+import type { ContentSource } from './source.js';
 
 export interface ContentInfo {
   readonly digest: Digest;
@@ -16,12 +18,6 @@ export interface ContentInfo {
   readonly size: number;
   readonly labels: Labels;
 }
-
-/** Where a blob's bytes come from. `size` is in bytes. */
-export type ContentSource =
-  | { readonly kind: 'file'; readonly path: string; readonly size: number }
-  /** To be read once, to its end: it fails with `data-loss` when it is not `size` bytes long. */
-  | { readonly kind: 'stream'; readonly stream: AsyncIterable<Uint8Array>; readonly size: number };
 
 interface ContentOptions {
   readonly client: ServiceClient<ContentMethods>;

@@ -12,7 +12,8 @@ import { ContentWriter } from './content-writer.js';
 import { findContentRoot } from './introspection.js';
 import { Leases } from './leases.js';
 
-export type { Content, ContentSource } from './content.js';
+export type { Content } from './content.js';
+export type { ContentSource } from './content-source.js';
 export type { ContentWriter, NewBlob } from './content-writer.js';
 
 export interface ContainerdOptions {

@@ -3,7 +3,7 @@ import { z } from 'zod';
 import { fromInt64, type ContentMethods, type ServiceClient } from '../protocol/index.js';
 import type { Descriptor, Digest } from '../vocabulary.js';
 import { inNamespace, stallMs } from './connection.js';
-import type { ContentSource } from './content.js';
+import type { ContentSource } from './content-source.js';
 import { asContainerdError } from './errors.js';
 
 /** containerd puts this label on a manifest, with a layer's position from 0 and the layer's digest as its value. */
