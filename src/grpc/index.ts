@@ -1,2 +1,2 @@
 export { startServer, type RunningServer } from './server.js';
-export type { DifferPort, SnapshotInfo, SnapshotterPort } from './ports.js';
+export type { DifferPort, SnapshotterPort } from './ports.js';

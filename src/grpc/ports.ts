@@ -1,39 +1,14 @@
+import type { CommitRequest, CreateRequest, SnapshotInfo } from '../snapshots/index.js';
 import type { Descriptor, Labels, Mount } from '../vocabulary.js';
-
-export interface SnapshotInfo {
-  readonly name: string;
-  /** Empty when there is none. */
-  readonly parent: string;
-  readonly kind: 'view' | 'active' | 'committed';
-  readonly labels: Labels;
-  readonly createdAt: Date;
-  readonly updatedAt: Date;
-}
-
-interface CreateOptions {
-  readonly key: string;
-  /** Empty when there is none. */
-  readonly parent: string;
-  readonly labels: Labels;
-  readonly signal?: AbortSignal;
-}
-
-interface CommitOptions {
-  readonly name: string;
-  readonly key: string;
-  readonly parent?: string;
-  readonly labels: Labels;
-  readonly signal?: AbortSignal;
-}
 
 /** What the Snapshots service needs of a snapshotter. `Target` and `Sides` are its own business: this room only hands them on. */
 export interface SnapshotterPort<Target, Sides> {
   /** Resolves when recovery has ended; calls wait for it. */
   readonly ready: Promise<void>;
-  prepare(options: CreateOptions): Promise<readonly Mount[]>;
-  view(options: CreateOptions): Promise<readonly Mount[]>;
+  prepare(options: CreateRequest): Promise<readonly Mount[]>;
+  view(options: CreateRequest): Promise<readonly Mount[]>;
   mounts(key: string): Promise<readonly Mount[]>;
-  commit(options: CommitOptions): Promise<void>;
+  commit(options: CommitRequest): Promise<void>;
   remove(key: string): Promise<void>;
   stat(key: string): Promise<SnapshotInfo>;
   /** `paths` are a field mask's; none means all that can change. */

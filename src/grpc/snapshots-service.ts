@@ -1,7 +1,8 @@
 import { SnapshotterError } from '../errors.js';
 import { toInt64, toTimestamp, type SnapshotInfoMessage, type SnapshotsMethods } from '../protocol/index.js';
+import type { SnapshotInfo } from '../snapshots/index.js';
 import type { Handlers } from './calls.js';
-import type { SnapshotInfo, SnapshotterPort } from './ports.js';
+import type { SnapshotterPort } from './ports.js';
 
 /** Infos in one message of List: small enough for every limit, large enough that messages do not count. */
 const pageSize = 100;

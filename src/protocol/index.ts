@@ -1,7 +1,7 @@
-export { ServiceClient, type Exchanges } from './client.js';
+export { ServiceClient } from './client.js';
 export { definitionOf, loadDefinitions } from './definitions.js';
 export { loadDescriptors } from './descriptors.js';
-export type { Exchange, RequestOf, ResponseOf, ServerStream, ServiceContract, Unary } from './service.js';
+export type { RequestOf, ResponseOf, ServerStream, ServiceContract, Unary } from './service.js';
 export { fromInt64, fromWireDescriptor, toInt64, toTimestamp, toWireDescriptor, type Timestamp } from './values.js';
 export { contentService, type ContentMethods } from './content.js';
 export { diffService, type DiffMethods } from './diff.js';

@@ -1,4 +1,4 @@
 export type { CommitRequest } from './commit.js';
 export type { CreateRequest } from './create.js';
-export type { SnapshotInfo, SnapshotKind } from './info.js';
+export type { SnapshotInfo } from './info.js';
 export { Snapshotter, type SnapshotterOptions } from './snapshotter.js';

@@ -2,6 +2,7 @@ import { readFile, stat } from 'node:fs/promises';
 import { basename, dirname, join } from 'node:path';
 
 import { errnoOf, SnapshotterError } from '../errors.js';
+import { manifestLine } from '../layers/index.js';
 import type { Mount } from '../vocabulary.js';
 
 /** What the guest does with a disk: the whole chain in one, one layer of a chain, or the container's own layer. */
@@ -69,7 +70,8 @@ async function diskOf(mount: Mount, index: number, isLast: boolean): Promise<Dis
 async function descriptorBeside(mount: Mount): Promise<string> {
   const folder = dirname(mount.source);
   const manifest = join(folder, 'layers.manifest');
-  const expected = mount.options.filter((option) => option.startsWith('device=')).map(manifestLine);
+  const devices = mount.options.filter((option) => option.startsWith('device='));
+  const expected = devices.map((option) => manifestLine(basename(option.slice('device='.length))));
   const lines = (await readText(manifest)).split('\n').filter((line) => line !== '');
   const wrong = lines.length > expected.length ? expected.length : expected.findIndex((line, at) => lines[at] !== line);
   if (wrong !== -1) {
@@ -81,12 +83,6 @@ async function descriptorBeside(mount: Mount): Promise<string> {
     );
   }
   return join(folder, 'merged.vmdk');
-}
-
-function manifestLine(option: string): string {
-  const file = basename(option.slice('device='.length));
-  const digest = /^sha256-([0-9a-f]{64})\.erofs$/.exec(file)?.[1];
-  return digest === undefined ? `blob:${file}` : `sha256:${digest}`;
 }
 
 async function readText(path: string): Promise<string> {

@@ -1,7 +1,7 @@
 import { Metadata, status } from '@grpc/grpc-js';
 import { afterEach, describe, expect, it, vi } from 'vitest';
 import { SnapshotterError } from '../../src/errors.js';
-import type { SnapshotInfo } from '../../src/grpc/index.js';
+import type { SnapshotInfo } from '../../src/snapshots/index.js';
 import { info, startWorld, toAsync, within, type World, type WorldOptions } from './world.js';
 
 let world: World;

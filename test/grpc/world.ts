@@ -2,15 +2,10 @@ import { mkdtemp, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { Client, credentials, type ClientOptions } from '@grpc/grpc-js';
-import {
-  startServer,
-  type DifferPort,
-  type RunningServer,
-  type SnapshotInfo,
-  type SnapshotterPort,
-} from '../../src/grpc/index.js';
+import { startServer, type DifferPort, type RunningServer, type SnapshotterPort } from '../../src/grpc/index.js';
 import { silentLogger, type Logger } from '../../src/log.js';
 import { diffService, loadDefinitions, ServiceClient, snapshotsService } from '../../src/protocol/index.js';
+import type { SnapshotInfo } from '../../src/snapshots/index.js';
 
 export interface Target {
   readonly folder: string;
