@@ -10,7 +10,6 @@ import { answerDeadlineMs, inNamespace, stallMs } from './connection.js';
 import type { ContentSource } from './content-source.js';
 import { asContainerdError } from './errors.js';
 import { layersAfter } from './manifests.js';
-import type { ContentSource } from './source.js';
 
 export interface ContentInfo {
   readonly digest: Digest;
