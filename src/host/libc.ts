@@ -117,22 +117,22 @@ export function seekHole(fd: number, offset: number): number {
 
 /** Bytes of the largest value and the longest list of names that Linux allows. */
 const largestXattr = 65_536;
+/** What a call below writes to before its answer is copied: memory of its own for each call would cost more than the call. */
+const answer = Buffer.allocUnsafe(largestXattr);
 
 function terminated(text: string | Buffer): Buffer {
   return Buffer.concat([Buffer.from(text as string), Buffer.alloc(1)]);
 }
 
 export function lgetxattr(path: string | Buffer, name: string): Buffer {
-  const value = Buffer.allocUnsafe(largestXattr);
-  const size = check(getCall(terminated(path), terminated(name), value, value.length), 'lgetxattr', path);
-  return Buffer.from(value.subarray(0, Number(size)));
+  const size = check(getCall(terminated(path), terminated(name), answer, answer.length), 'lgetxattr', path);
+  return Buffer.from(answer.subarray(0, Number(size)));
 }
 
 /** Names, each ended by a zero byte. */
 export function llistxattr(path: string | Buffer): Buffer {
-  const list = Buffer.allocUnsafe(largestXattr);
-  const size = check(listCall(terminated(path), list, list.length), 'llistxattr', path);
-  return Buffer.from(list.subarray(0, Number(size)));
+  const size = check(listCall(terminated(path), answer, answer.length), 'llistxattr', path);
+  return Buffer.from(answer.subarray(0, Number(size)));
 }
 
 export function lsetxattr(path: string | Buffer, name: string, value: Uint8Array): void {

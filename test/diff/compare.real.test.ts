@@ -6,6 +6,7 @@ import { afterAll, afterEach, beforeAll, expect, it } from 'vitest';
 import * as change from '../conformance/changes.js';
 import { inOrder } from '../conformance/chains.js';
 import type { Tree } from '../conformance/tree.js';
+import { getXattr } from '../../src/host/index.js';
 import { requires } from '../harness/requires.js';
 import { makeCompareWorld, plain, sayable, sha256, type CompareWorld } from './compare-world.js';
 
@@ -114,7 +115,7 @@ requires(
     const { name, tree: again } = await world.applied(descriptor, 'base');
     expect(again).toEqual(sayable(tree));
 
-    // The committed layer, read as an upper, says the same again, to the byte.
+    // The committed layer, read as an upper, says the same again.
     const second = await world.compare(await world.view('base'), await world.view(name));
     expect(world.routes.at(-1)).toBe('upper');
     expect((await world.applied(second, 'base')).tree).toEqual(sayable(tree));
@@ -208,6 +209,27 @@ requires(
     );
     const descriptor = await world.compare(await world.view('base'), mounts);
     expect((await world.applied(descriptor, 'base')).tree).toEqual(tree);
+  });
+
+  it('keeps the marks of an overlay inside the container, which are not those of the overlay outside', async () => {
+    const nested = inOrder(
+      change.folder('storage'),
+      change.xattr('storage', 'trusted.overlay.opaque', 'y'),
+      change.xattr('tree', 'user.overlay.opaque', 'y'),
+    );
+    const { mounts, tree } = await world.active('nested', 'base', nested);
+    const markOf = (root: string) => Promise.resolve(getXattr(join(root, 'storage'), 'trusted.overlay.opaque'));
+    for (const [parent, left] of [
+      ['base', await world.view('base')],
+      ['first', await world.view('first')],
+    ] as const) {
+      const { name, tree: again } = await world.applied(await world.compare(left, mounts), parent);
+      const container = await world.world.port.prepare(`on-${name}`, name);
+      expect((await world.guest.in(container, markOf))?.toString()).toBe('y');
+      // A folder that was copied up is not opaque, whatever its own overlays say of it.
+      expect(again['/tree/deep/file']).toEqual(tree['/tree/deep/file']);
+    }
+    expect(world.routes.slice(-2)).toEqual(['upper', 'trees']);
   });
 
   it('of a container without an image is its whole tree', async () => {

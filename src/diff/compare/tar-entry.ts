@@ -135,7 +135,8 @@ function plainHeader(entry: TarEntry, typeFlag = typeFlags[entry.type]): Buffer 
   octal(header, 337, 8, entry.device?.minor ?? 0);
   // The checksum counts its own eight bytes as spaces.
   header.fill(0x20, 148, 156);
-  const sum = header.reduce((total, byte) => total + byte, 0);
+  let sum = 0;
+  for (const byte of header) sum += byte;
   header.write(`${sum.toString(8).padStart(6, '0')}\0 `, 148, 'latin1');
   return header;
 }
