@@ -1,7 +1,7 @@
 import { chmod, chown, mkdir, open, rm, utimes, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { SnapshotterError } from '../errors.js';
-import { run, temporaryBeside } from '../host/index.js';
+import { makeFolder, run, temporaryBeside } from '../host/index.js';
 import type { RootAttributes } from '../vocabulary.js';
 import { exactTimeArguments, formatArguments, mke2fsConfig } from './args.js';
 
@@ -39,7 +39,7 @@ export async function format(o: FormatOptions): Promise<void> {
 async function stage(staging: string, root: RootAttributes): Promise<void> {
   const upper = join(staging, 'tree', 'upper');
   const work = join(staging, 'tree', 'work');
-  await mkdir(upper, { recursive: true });
+  await makeFolder(upper, 0o755);
   await mkdir(work);
   // Modes are set apart from mkdir, which the umask takes bits from; the owner before the mode, since chown clears setuid.
   await chmod(join(staging, 'tree'), 0o755);

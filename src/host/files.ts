@@ -46,8 +46,8 @@ export async function writeFileDurably(path: string, data: string | Uint8Array, 
 }
 
 /**
- * Makes a folder with `mode`, and those above it that are missing. Node's own recursive mkdir calls a read-only filesystem ENOENT,
- * and never ends below /proc.
+ * Makes a folder with `mode`, and those above it that are missing. Node's own recursive mkdir says ENOENT of a full disk and of a
+ * read-only filesystem, and never ends below /proc.
  *
  * @throws SnapshotterError `failed-precondition` when it cannot be made; `resource-exhausted`
  */

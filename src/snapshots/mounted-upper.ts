@@ -1,7 +1,5 @@
-import { mkdir } from 'node:fs/promises';
-
 import { isCode, SnapshotterError } from '../errors.js';
-import { lockImage, mountReadOnly, removeTree, unmount } from '../host/index.js';
+import { lockImage, makeFolder, mountReadOnly, removeTree, unmount } from '../host/index.js';
 import type { Scope } from '../scope.js';
 import { mustBeUpperFolder } from './guest-upper.js';
 import type { SnapshotFolder } from './paths.js';
@@ -29,7 +27,7 @@ export async function mountUpper(
     const lock = await lockImage(folder.writable);
     scope.defer('lock of the writable layer', () => lock.release());
   }
-  await mkdir(folder.mountPoint, { recursive: true, mode: 0o700 });
+  await makeFolder(folder.mountPoint, 0o700);
   scope.defer('mount point of the writable layer', () => removeTree(folder.mountPoint));
   await mountReadOnly({
     image: folder.writable,

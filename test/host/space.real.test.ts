@@ -5,6 +5,7 @@ import { SnapshotterError } from '../../src/errors.js';
 import {
   asSnapshotterError,
   freeBytes,
+  makeFolder,
   requireFreeBytes,
   run,
   unmount,
@@ -15,9 +16,9 @@ import { temporaryFolder } from './temporary.js';
 
 const deadlineMs = 30_000;
 
-async function tinyFilesystem(): Promise<string> {
+async function tinyFilesystem(options = 'size=64k'): Promise<string> {
   const folder = await temporaryFolder();
-  await run('mount', ['-t', 'tmpfs', '-o', 'size=64k', 'tmpfs', folder], { deadlineMs });
+  await run('mount', ['-t', 'tmpfs', '-o', options, 'tmpfs', folder], { deadlineMs });
   onTestFinished(() => unmount(folder));
   return folder;
 }
@@ -46,6 +47,13 @@ requires('root')('a full disk', () => {
       facts: { freeBytes: 0 },
     });
     expect(asSnapshotterError(error, 'unpacking').message).toBe('unpacking failed: no disk space is left');
+  });
+
+  test('is told when a folder is made, and so is a read-only filesystem (both were ENOENT)', async () => {
+    const full = join(await tinyFilesystem('nr_inodes=1'), 'a', 'b');
+    await expect(makeFolder(full, 0o700)).rejects.toMatchObject({ code: 'resource-exhausted' });
+    const readOnly = join(await tinyFilesystem('ro'), 'a', 'b');
+    await expect(makeFolder(readOnly, 0o700)).rejects.toThrow(/read-only file system/);
   });
 
   test('is seen in what a tool says', async () => {
