@@ -97,6 +97,19 @@ requires(
     expect((await run('sha256sum', [image!.source], { deadlineMs: 10_000 })).stdout).toBe(stdout);
   });
 
+  it('Remove succeeds while something is mounted in the folder; Cleanup erases it once that is gone', async () => {
+    const [bind] = await world.port.prepare('extract-a');
+    await run('mount', ['-t', 'tmpfs', 'tmpfs', bind!.source], { deadlineMs: 10_000 });
+    const trash = join(world.root, 'trash');
+    await world.port.remove('extract-a');
+    expect(await world.port.list()).toEqual([]);
+    await world.port.cleanup();
+    const [folder] = await readdir(trash);
+    await run('umount', [join(trash, folder!, 'fs')], { deadlineMs: 10_000 });
+    await world.port.cleanup();
+    expect(await readdir(trash)).toEqual([]);
+  });
+
   it('Cleanup did not erase what was removed while an earlier Cleanup ran', async () => {
     await world.port.prepare('first');
     await world.port.remove('first');
