@@ -59,14 +59,6 @@ export class MetadataStore {
     return text === undefined ? undefined : parseRecord(text, abridged(key));
   }
 
-  /** The records of `keys`, in that order; undefined for those that are absent. */
-  async getMany(keys: readonly string[]): Promise<(SnapshotRecord | undefined)[]> {
-    const texts = await this.#connection.use(({ snapshots }) => snapshots.getMany([...keys]));
-    return texts.map((text, index) =>
-      text === undefined ? undefined : parseRecord(text, abridged(keys[index] ?? '')),
-    );
-  }
-
   /**
    * An id for work that begins before its record can be written. It is on the disk with the next transaction; one that a
    * crash loses may be given again, so what was made under it must be swept first.
@@ -100,11 +92,6 @@ export class MetadataStore {
   async children(key: string): Promise<string[]> {
     const found = await this.#connection.use(({ children }) => children.keys(childRange(key)).all());
     return found.map((child) => child.slice(childKey(key, '').length));
-  }
-
-  async hasChildren(key: string): Promise<boolean> {
-    const range = { ...childRange(key), limit: 1 };
-    return (await this.#connection.use(({ children }) => children.keys(range).all())).length > 0;
   }
 
   /** Every record, ordered by the bytes of its key, as of the moment the iteration starts; memory stays bounded. */

@@ -65,10 +65,6 @@ export class Transaction {
     return [...found].map((child) => child.slice(prefix.length)).sort(byBytes);
   }
 
-  async hasChildren(key: string): Promise<boolean> {
-    return (await this.children(key)).length > 0;
-  }
-
   /**
    * @throws SnapshotterError `already-exists` when the key is taken; `not-found` when the parent is missing;
    *   `invalid-argument` when the parent is not committed, or key or labels are out of bounds
