@@ -44,6 +44,9 @@ export interface Mount {
 
 export type Labels = Readonly<Record<string, string>>;
 
+/** Given on Commit or Diff: the runtime has frozen the guest's filesystem, so the image may be read while QEMU holds it. */
+export const quiescedLabel = 'containerd.io/snapshot/erofs.quiesced';
+
 /** A chain as containerd walks it: the newest layer first. */
 export type NewestFirst<T> = readonly T[] & { readonly order: 'newest-first' };
 /** Layers as an image, a VMDK and `device=` options list them: the oldest first. */

@@ -6,7 +6,7 @@ import type { ExtractTarget, LayerTar } from '../layers/index.js';
 import { isDigest, parseDigest, type Descriptor, type Digest } from '../vocabulary.js';
 import { LayersAhead, type ManifestSource } from './ahead.js';
 import { LayerConverter, type ConverterOptions, type LayerSource } from './convert.js';
-import { layerFormatOf, uncompressedMediaType, type LayerFormat } from './media-types.js';
+import { layerFormatOf, uncompressedLabel, uncompressedMediaType, type LayerFormat } from './media-types.js';
 
 /** What Apply needs of a content store. */
 export interface ContentPort extends LayerSource, ManifestSource {
@@ -29,9 +29,6 @@ export interface ApplyOptions {
   readonly namespace?: string | undefined;
   readonly signal: AbortSignal;
 }
-
-/** The label by which containerd remembers the diff ID of a blob that it has unpacked before. */
-const uncompressedLabel = 'containerd.io/uncompressed';
 
 /** Turns layers of images into EROFS images. */
 export class LayerDiffer {

@@ -4,6 +4,9 @@ export type Compression = 'none' | 'gzip' | 'zstd';
 /** A tar in one of the compressions, or an EROFS image that is taken as it is. */
 export type LayerFormat = Compression | 'erofs';
 
+/** The label of a blob by which containerd remembers its diff ID. */
+export const uncompressedLabel = 'containerd.io/uncompressed';
+
 /** What Apply answers: the layer as it is without compression. */
 export const uncompressedMediaType = 'application/vnd.oci.image.layer.v1.tar';
 

@@ -1,12 +1,9 @@
 import { SnapshotterError } from '../errors.js';
-import type { Labels } from '../vocabulary.js';
+import { quiescedLabel, type Labels } from '../vocabulary.js';
 import type { Role } from './serve.js';
 
 /** Size in bytes of a container's writable layer, given on Prepare; the configured default otherwise. */
 export const maxSizeLabel = 'containerd.io/snapshot/max-size';
-
-/** Given on Commit or Diff: the runtime has frozen the guest's filesystem, so the image may be read while QEMU holds it. */
-export const quiescedLabel = 'containerd.io/snapshot/erofs.quiesced';
 
 /** containerd's unpackers name the snapshots they extract layers into so that the key's last path part starts with this. */
 const extractPrefix = 'extract-';

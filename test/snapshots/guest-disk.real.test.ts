@@ -2,7 +2,7 @@ import { link, mkdir, open, readdir, rename, rm, symlink, writeFile } from 'node
 import { join } from 'node:path';
 import { afterEach, beforeEach, expect, it } from 'vitest';
 import { listLoopDevices, listMounts, lockImage, run } from '../../src/host/index.js';
-import { quiescedLabel } from '../../src/snapshots/requests.js';
+import { quiescedLabel } from '../../src/vocabulary.js';
 import { treeOf } from '../conformance/chains.js';
 import { Guest } from '../conformance/guest-mounts.js';
 import { makeInProcessWorld, type InProcessWorld } from '../conformance/in-process.js';

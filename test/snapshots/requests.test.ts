@@ -3,11 +3,11 @@ import { writableLayerLimits } from '../../src/ext4/index.js';
 import {
   isQuiesced,
   maxSizeLabel,
-  quiescedLabel,
   roleOfPrepare,
   updatedLabels,
   writableBytesOf,
 } from '../../src/snapshots/requests.js';
+import { quiescedLabel } from '../../src/vocabulary.js';
 import { codeOf } from '../conformance/world.js';
 
 function codeFrom(work: () => unknown): unknown {

@@ -5,9 +5,9 @@ import type { Slots } from '../../jobs.js';
 import type { CompareSides } from '../../layers/index.js';
 import type { Logger } from '../../log.js';
 import { withScope } from '../../scope.js';
-import type { Descriptor, Digest, Labels } from '../../vocabulary.js';
+import { quiescedLabel, type Descriptor, type Digest, type Labels } from '../../vocabulary.js';
 import { withDeadline } from '../deadline.js';
-import type { Compression } from '../media-types.js';
+import { uncompressedLabel, type Compression } from '../media-types.js';
 import type { Changes } from './changes.js';
 import { compressed, type Bytes } from './compress.js';
 import { layerTar } from './layer-tar.js';
@@ -65,11 +65,6 @@ interface Written {
   readonly throughOverlay: boolean;
   readonly route: 'upper' | 'trees';
 }
-
-/** The label by which containerd remembers the diff ID of a blob. */
-const uncompressedLabel = 'containerd.io/uncompressed';
-/** A label that tells the snapshotter how to read, and says nothing about the blob. */
-const quiescedLabel = 'containerd.io/snapshot/erofs.quiesced';
 
 /** Makes layers of what changed between two snapshots, and puts them into containerd's content store. */
 export class LayerComparer {
@@ -135,6 +130,7 @@ export class LayerComparer {
           compressed(uncompressed.bytes(), { compression, temporary, deadlineMs: timeoutMs, signal }),
         );
         const finished = () => {
+          // It tells how to read, and says nothing about the blob.
           const { [quiescedLabel]: _quiesced, ...labels } = o.labels;
           const { digest: diffId } = uncompressed.result();
           return { ...blob.result(), labels: { ...labels, [uncompressedLabel]: diffId } };
