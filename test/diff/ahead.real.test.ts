@@ -40,15 +40,19 @@ async function imageWorld(blobs: readonly Buffer[], atOnce = 1) {
   const differ = new LayerDiffer({ content, ...bounds, log: silentLogger() });
   onTestFinished(() => differ.close());
   let made = 0;
+  const held = new Set<string>();
   const targetAt = (position: number): ExtractTarget => ({
     id: position + 1,
     diffId: undefined,
     position: () => Promise.resolve(position),
     temporary: (purpose) => join(base, `.tmp-${++made}-${purpose}`),
     aheadTemporary: (purpose) => join(ahead, `.tmp-${++made}-${purpose}`),
-    holds: () => false,
+    holds: (digest) => held.has(digest),
     adoptLayer: () => Promise.resolve(undefined),
-    publishLayer: (path) => rename(path, join(base, `layer-${position}.erofs`)),
+    publishLayer: async (path, { digest }) => {
+      await rename(path, join(base, `layer-${position}.erofs`));
+      held.add(digest);
+    },
   });
   const apply = (position: number) =>
     differ.apply({
