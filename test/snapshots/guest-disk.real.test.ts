@@ -1,6 +1,6 @@
 import { link, mkdir, open, readdir, rename, rm, symlink, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
-import { afterEach, beforeEach, expect, it } from 'vitest';
+import { afterEach, beforeEach, expect, it, vi } from 'vitest';
 import { listLoopDevices, listMounts, lockImage, run } from '../../src/host/index.js';
 import { quiescedLabel } from '../../src/vocabulary.js';
 import { treeOf } from '../conformance/chains.js';
@@ -32,7 +32,10 @@ requires(
   afterEach(async () => {
     expect((await listMounts()).filter(({ target }) => target.startsWith(world.root))).toEqual([]);
     await guest.close();
-    expect((await listLoopDevices()).filter((loop) => loop.image.startsWith(world.root))).toEqual([]);
+    // A search for a free device (losetup --find) by another process holds each one for a moment.
+    await vi.waitFor(async () =>
+      expect((await listLoopDevices()).filter((loop) => loop.image.startsWith(world.root))).toEqual([]),
+    );
     await world.close();
   });
 

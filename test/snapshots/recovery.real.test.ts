@@ -1,6 +1,6 @@
 import { cp, mkdir, readdir, readFile, rename, rm, symlink, truncate, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
-import { afterEach, beforeEach, expect, it } from 'vitest';
+import { afterEach, beforeEach, expect, it, vi } from 'vitest';
 import { listLoopDevices, listMounts, run } from '../../src/host/index.js';
 import { makeInProcessWorld, openSnapshotter, portOf, type InProcessWorld } from '../conformance/in-process.js';
 import { requires } from '../harness/requires.js';
@@ -158,7 +158,10 @@ requires(
     const snapshotter = await openSnapshotter(root);
     try {
       expect((await listMounts()).filter(({ target }) => target === mountPoint)).toEqual([]);
-      expect((await listLoopDevices()).filter((loop) => loop.image === image)).toEqual([]);
+      // A search for a free device (losetup --find) by another process holds each one for a moment.
+      await vi.waitFor(async () =>
+        expect((await listLoopDevices()).filter((loop) => loop.image === image)).toEqual([]),
+      );
       await portOf(snapshotter).commit('committed', 'old');
     } finally {
       await snapshotter.close();
