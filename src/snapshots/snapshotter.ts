@@ -77,8 +77,7 @@ export class Snapshotter {
       });
     }
     const paths = new RootPaths(options.root);
-    for (const folder of [paths.root, paths.snapshots, paths.trash, paths.aheads])
-      await makeFolder(folder, 0o700);
+    for (const folder of [paths.root, paths.snapshots, paths.trash, paths.aheads]) await makeFolder(folder, 0o700);
     return new Snapshotter(options, paths, await lockExclusively(paths.lock));
   }
 
