@@ -24,6 +24,8 @@ export async function serve(config: Config, log: Logger): Promise<void> {
   });
   const stopped = firstSignal(log);
   log.info({ version: packageVersion(), config }, 'starting');
+  const uid = process.geteuid?.() ?? 0;
+  if (uid !== 0) log.warn({ uid }, 'not root: what needs a mount fails, committing a container above all');
   try {
     await withScope(log, async (scope) => {
       const snapshotter = await listen(config, log, scope);
