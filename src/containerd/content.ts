@@ -4,11 +4,12 @@ import { join } from 'node:path';
 import { isCode, SnapshotterError } from '../errors.js';
 import type { Logger } from '../log.js';
 import { fromInt64, toInt64, type ServiceClient } from '../protocol/index.js';
-import type { ContentMethods } from '../protocol/index.js';
+import type { ContentMethods, EventsMethods } from '../protocol/index.js';
 import { hexOf, parseDigest, type Descriptor, type Digest, type Labels } from '../vocabulary.js';
 import { answerDeadlineMs, inNamespace, stallMs } from './connection.js';
 import type { ContentSource } from './content-source.js';
 import { asContainerdError } from './errors.js';
+import { blobsCompleted } from './events.js';
 import { layersAfter } from './manifests.js';
 
 export interface ContentInfo {
@@ -20,6 +21,7 @@ export interface ContentInfo {
 
 interface ContentOptions {
   readonly client: ServiceClient<ContentMethods>;
+  readonly events: ServiceClient<EventsMethods>;
   /** The folder with containerd's blobs, when containerd tells. */
   readonly contentRoot: () => Promise<string | undefined>;
   readonly socketPath: string;
@@ -71,6 +73,12 @@ export class Content {
     const path = await this.#readableFile(digest, size);
     if (path !== undefined) return { kind: 'file', path, size };
     return { kind: 'stream', stream: this.#read(digest, size, namespace, signal), size };
+  }
+
+  /** See `blobsCompleted` in events.ts. */
+  completed(namespace: string | undefined, signal: AbortSignal): AsyncIterable<void> {
+    const { events, defaultNamespace } = this.#options;
+    return blobsCompleted(events, namespace ?? defaultNamespace, signal);
   }
 
   /** See `layersAfter` in manifests.ts. */

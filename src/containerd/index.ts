@@ -1,6 +1,7 @@
 import type { Logger } from '../log.js';
 import {
   contentService,
+  eventsService,
   introspectionService,
   leasesService,
   loadDefinitions,
@@ -34,7 +35,7 @@ export interface Containerd {
 export function connectContainerd(options: ContainerdOptions): Containerd {
   const { address, defaultNamespace, log } = options;
   const channel = openChannel(address);
-  const definitions = loadDefinitions([contentService, introspectionService, leasesService]);
+  const definitions = loadDefinitions([contentService, eventsService, introspectionService, leasesService]);
   const introspection = new ServiceClient(channel, definitions, introspectionService);
 
   let known: Promise<string | undefined> | undefined;
@@ -49,7 +50,8 @@ export function connectContainerd(options: ContainerdOptions): Containerd {
 
   const client = new ServiceClient(channel, definitions, contentService);
   const socketPath = address;
-  const content = new Content({ client, contentRoot, socketPath, defaultNamespace, log });
+  const events = new ServiceClient(channel, definitions, eventsService);
+  const content = new Content({ client, events, contentRoot, socketPath, defaultNamespace, log });
   const leases = new Leases({ client: new ServiceClient(channel, definitions, leasesService), socketPath, log });
   return {
     content,

@@ -79,8 +79,8 @@ export class LayerDiffer {
   async #present(o: ApplyOptions, format: LayerFormat, digest: Digest): Promise<LayerTar> {
     this.#busy.add(digest);
     try {
-      const present = { digest, namespace: o.namespace, target: o.target };
-      this.#ahead.look(present, (next) => this.#busy.has(next));
+      const busy = (next: Digest) => this.#busy.has(next);
+      this.#ahead.look({ digest, namespace: o.namespace, target: o.target, busy });
       return (await this.#heldLayer(o, digest)) ?? (await this.#convert(o, format, digest));
     } finally {
       this.#busy.delete(digest);

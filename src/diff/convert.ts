@@ -3,7 +3,7 @@ import { copyFile, rm, writeFile } from 'node:fs/promises';
 import { dirname } from 'node:path';
 import { isCode, SnapshotterError } from '../errors.js';
 import { convertTar, layerUuid, verifyLayer } from '../erofs/index.js';
-import { requireFreeBytes } from '../host/index.js';
+import { requireFreeBytes, syncFile } from '../host/index.js';
 import type { Slots } from '../jobs.js';
 import type { ConvertedLayer } from '../layers/index.js';
 import type { Logger } from '../log.js';
@@ -95,6 +95,8 @@ export class LayerConverter {
         request.format === 'erofs'
           ? await this.#take(request, located, output, scope)
           : await this.#make({ ...request, format: request.format }, located, output, temporary, scope);
+      // Here, and not only when it is published: a layer that is converted ahead then has nothing left to wait for.
+      await syncFile(output);
       request.signal.throwIfAborted();
       return { path: output, layer: made.layer, timings: { locateMs, ...made.timings } };
     } catch (error) {

@@ -5,6 +5,7 @@ export type { RequestOf, ResponseOf, ServerStream, ServiceContract, Unary } from
 export { fromInt64, fromWireDescriptor, toInt64, toTimestamp, toWireDescriptor, type Timestamp } from './values.js';
 export { contentService, type ContentMethods } from './content.js';
 export { diffService, type DiffMethods } from './diff.js';
+export { eventsService, type EventsMethods } from './events.js';
 export { introspectionService, type IntrospectionMethods } from './introspection.js';
 export { leasesService, type LeasesMethods } from './leases.js';
 export { snapshotsService, type SnapshotInfoMessage, type SnapshotsMethods } from './snapshots.js';

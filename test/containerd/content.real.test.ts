@@ -7,7 +7,7 @@ import { connectContainerd, type Containerd, type ContentSource } from '../../sr
 import { openChannel } from '../../src/containerd/connection.js';
 import { isCode } from '../../src/errors.js';
 import { silentLogger } from '../../src/log.js';
-import { contentService, loadDefinitions, ServiceClient } from '../../src/protocol/index.js';
+import { contentService, eventsService, loadDefinitions, ServiceClient } from '../../src/protocol/index.js';
 import { hexOf, parseDigest } from '../../src/vocabulary.js';
 import { requires } from '../harness/requires.js';
 import { startContainerd, type PrivateContainerd } from './private-containerd.js';
@@ -41,8 +41,11 @@ requires('root', 'containerd')("containerd's content store", () => {
   const reading = async (root: string | undefined, work: (content: Content) => Promise<void>) => {
     const channel = openChannel(daemon.address);
     const client = new ServiceClient(channel, loadDefinitions([contentService]), contentService);
+    const events = new ServiceClient(channel, loadDefinitions([eventsService]), eventsService);
     const contentRoot = () => Promise.resolve(root);
-    await work(new Content({ client, contentRoot, socketPath: daemon.address, defaultNamespace: 'default', log }));
+    await work(
+      new Content({ client, events, contentRoot, socketPath: daemon.address, defaultNamespace: 'default', log }),
+    );
     channel.close();
   };
 

@@ -1,5 +1,6 @@
 import { mkdir, readdir, readFile, rename, stat, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
+import { PassThrough } from 'node:stream';
 import { gzipSync } from 'node:zlib';
 import { expect, it, onTestFinished, vi } from 'vitest';
 import { LayerDiffer } from '../../src/diff/index.js';
@@ -22,6 +23,8 @@ async function imageWorld(blobs: readonly Buffer[], atOnce = 1) {
   await mkdir(ahead);
   const missing = new Set<string>();
   const opened = new Map<string, number>();
+  const arrivals = new PassThrough({ objectMode: true });
+  onTestFinished(() => void arrivals.end());
   const descriptors = blobs.map((blob) => ({ mediaType: gzip, digest: digestOf(blob), size: blob.length }));
   for (const [index, blob] of blobs.entries()) await writeFile(join(base, descriptors[index]!.digest), blob);
   const content = {
@@ -33,6 +36,9 @@ async function imageWorld(blobs: readonly Buffer[], atOnce = 1) {
       opened.set(digest, (opened.get(digest) ?? 0) + 1);
       const path = join(base, digest);
       return { kind: 'file' as const, path, size: (await stat(path)).size };
+    },
+    completed: async function* () {
+      for await (const _ of arrivals) yield;
     },
     layersAfter: (_digest: string, position: number) => Promise.resolve(descriptors.slice(position + 1)),
   };
@@ -62,7 +68,7 @@ async function imageWorld(blobs: readonly Buffer[], atOnce = 1) {
       signal: new AbortController().signal,
     });
   const images = async () => (await readdir(ahead)).filter((name) => name.endsWith('.erofs'));
-  return { apply, differ, missing, opened, descriptors, ahead, base, images };
+  return { apply, arrivals, differ, missing, opened, descriptors, ahead, base, images };
 }
 
 requires('mkfs.erofs')('layers ahead', () => {
@@ -96,6 +102,16 @@ requires('mkfs.erofs')('layers ahead', () => {
     expect(await world.images()).toEqual([]);
     world.missing.clear();
     await world.apply(1);
+    await vi.waitFor(async () => expect(await world.images()).toHaveLength(1), 20_000);
+  });
+
+  it('begin as soon as their blob arrives', async () => {
+    const world = await imageWorld([layer('a'), layer('b')]);
+    world.missing.add(world.descriptors[1]!.digest);
+    await world.apply(0);
+    expect(await world.images()).toEqual([]);
+    world.missing.clear();
+    world.arrivals.write('a blob');
     await vi.waitFor(async () => expect(await world.images()).toHaveLength(1), 20_000);
   });
 

@@ -61,6 +61,7 @@ export async function applyWorld(
   const content = {
     info: () => Promise.resolve({ labels: {} }),
     layersAfter: () => Promise.resolve([]),
+    completed: async function* () {},
     open: (): Promise<LayerContent> =>
       store.content ? Promise.resolve(store.content) : Promise.reject(new Error('there is no content in this world')),
   };

@@ -168,6 +168,7 @@ withMachine('Apply', () => {
           content: {
             info: () => Promise.resolve({ labels: {} }),
             layersAfter: () => Promise.resolve([]),
+            completed: async function* () {},
             open: () => Promise.reject(new Error('opened')),
           },
         },
@@ -246,6 +247,7 @@ withMachine('Apply', () => {
       content: {
         info: () => Promise.resolve({ labels: {} }),
         layersAfter: () => Promise.resolve([]),
+        completed: async function* () {},
         open: () => Promise.reject(new Error('opened')),
       },
     });

@@ -52,6 +52,7 @@ export async function makeCompareWorld() {
   const content = {
     info: () => Promise.resolve({ labels: {} }),
     layersAfter: () => Promise.resolve([]),
+    completed: async function* () {},
     open: async ({ digest }: Descriptor): Promise<LayerContent> => {
       const { bytes } = blobs.get(digest)!;
       await writeFile(blobPath, bytes);

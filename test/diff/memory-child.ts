@@ -17,6 +17,7 @@ const differ = new LayerDiffer({
   content: {
     info: () => Promise.resolve({ labels: {} }),
     layersAfter: () => Promise.resolve([]),
+    completed: async function* () {},
     open: () => Promise.resolve({ kind: 'file', path, size }),
   },
   slots: new Slots(1),

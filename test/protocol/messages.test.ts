@@ -3,12 +3,19 @@ import {
   contentService,
   definitionOf,
   diffService,
+  eventsService,
   introspectionService,
   leasesService,
   loadDefinitions,
   snapshotsService,
 } from '../../src/protocol/index.js';
-import type { ContentMethods, DiffMethods, IntrospectionMethods, LeasesMethods } from '../../src/protocol/index.js';
+import type {
+  ContentMethods,
+  DiffMethods,
+  EventsMethods,
+  IntrospectionMethods,
+  LeasesMethods,
+} from '../../src/protocol/index.js';
 import type { RequestOf, ResponseOf, ServiceContract, SnapshotsMethods } from '../../src/protocol/index.js';
 
 /** For each method a request and a response in which every field that the types know is set. */
@@ -64,6 +71,9 @@ const leases: Samples<LeasesMethods> = {
   Delete: [{ id: 'i', sync: true }, {}],
   AddResource: [{ id: 'i', resource: { id: 'd', type: 'content' } }, {}],
 };
+const events: Samples<EventsMethods> = {
+  Subscribe: [{ filters: ['f'] }, { timestamp: time, namespace: 'n', topic: 't', event: any }],
+};
 const plugin = {
   type: 't',
   id: 'i',
@@ -84,6 +94,7 @@ const services: readonly (readonly [
   [contentService, { ...content }],
   [introspectionService, { ...introspection }],
   [leasesService, { ...leases }],
+  [eventsService, { ...events }],
 ];
 
 describe.each(services)('$name', (service, samples) => {
