@@ -18,9 +18,8 @@ export interface DaemonOptions {
 /** An erofs-snapshotter with a root and a socket of its own. */
 export function daemon(options: DaemonOptions): Service {
   return new Service({
-    program: process.execPath,
+    program: daemonProgram,
     args: [
-      daemonProgram,
       ...['--root', options.root],
       ...['--address', options.address],
       ...['--containerd-address', options.containerdAddress],

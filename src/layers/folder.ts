@@ -60,13 +60,29 @@ export async function shareLayer(owner: string, layer: LayerRecord, folder: stri
 }
 
 /**
- * Checks an image that Apply made against what was recorded then.
+ * Checks that a layer's file is there, whole, and the one that was recorded.
  *
  * @throws SnapshotterError `data-loss`, `not-found`
  */
-export async function checkUnchanged(path: string, { uuid, blocks, applied }: LayerRecord): Promise<void> {
+export async function checkLayer(path: string, { uuid, blocks }: LayerRecord): Promise<void> {
   const superblock = await verifyLayer(path, uuid);
-  if (superblock.blocks === blocks && (!applied || (await modificationTime(path)) === applied.modified)) return;
+  if (superblock.blocks === blocks) return;
+  throw new SnapshotterError('data-loss', `the layer ${path} has ${superblock.blocks} blocks instead of ${blocks}`, {
+    facts: { path },
+    next: 'remove the image and pull it again',
+  });
+}
+
+/**
+ * Checks as well that an image that Apply made was not written to since. Not for layers that nothing else can replace: a root that
+ * was copied without its times is as good as before.
+ *
+ * @throws SnapshotterError `data-loss`, `not-found`
+ */
+export async function checkUnchanged(path: string, layer: LayerRecord): Promise<void> {
+  await checkLayer(path, layer);
+  const { applied } = layer;
+  if (!applied || (await modificationTime(path)) === applied.modified) return;
   throw new SnapshotterError('data-loss', `the layer ${path} was changed after it was made`, {
     facts: { path },
     next: 'remove the image and pull it again',

@@ -1,4 +1,5 @@
 export {
+  checkLayer,
   checkUnchanged,
   hasUnfinishedConversion,
   publishAppliedLayer,

@@ -4,7 +4,7 @@ import { basename, dirname, join } from 'node:path';
 import { describeError, errnoOf } from '../errors.js';
 import { detachLoopDevice, listLoopDevices, listMounts, removeTree, temporaryPrefix, unmount } from '../host/index.js';
 import { Slots } from '../jobs.js';
-import { checkUnchanged, hasUnfinishedConversion, withdrawLayers } from '../layers/index.js';
+import { checkLayer, hasUnfinishedConversion, withdrawLayers } from '../layers/index.js';
 import type { SnapshotRecord } from '../metadata/index.js';
 import { reclaim } from './commit.js';
 import type { Context } from './context.js';
@@ -115,7 +115,7 @@ async function tidy(
   if (record.kind === 'committed') {
     const { layer } = record;
     if (!layer) return 'its record names no layer';
-    await checkUnchanged(folder.layer(layer.file), layer);
+    await checkLayer(folder.layer(layer.file), layer);
     context.layers.add({ id: record.id, layer });
     await reclaim(context, folder);
     return undefined;
