@@ -124,9 +124,13 @@ function isImpossible(error: unknown): boolean {
   if (!(error instanceof SnapshotterError)) return false;
   if (error.code === 'failed-precondition') return true;
   if (error.code !== 'internal') return false;
-  const { exitCode, signal } = error.facts;
+  const { exitCode, signal, stderr } = error.facts;
+  if (passing.test(String(stderr))) return false;
   if (signal !== undefined) return crashes.has(String(signal));
   return exitCode !== undefined || isCode(error.cause, 'data-loss') || isCode(error.cause, 'not-found');
 }
+
+/** The words of ENOMEM, EIO and EMFILE: the machine's trouble, not the layers'. */
+const passing = /Cannot allocate memory|Out of memory|Input\/output error|Too many open files/i;
 
 const crashes = new Set(['SIGSEGV', 'SIGABRT', 'SIGBUS', 'SIGFPE', 'SIGILL']);
