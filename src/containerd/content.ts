@@ -10,7 +10,7 @@ import { answerDeadlineMs, inNamespace, stallMs } from './connection.js';
 import type { ContentSource } from './content-source.js';
 import { asContainerdError } from './errors.js';
 import { blobsCompleted } from './events.js';
-import { layersAfter } from './manifests.js';
+import { layersAfter, type NamedLayer } from './manifests.js';
 
 export interface ContentInfo {
   readonly digest: Digest;
@@ -82,7 +82,7 @@ export class Content {
   }
 
   /** See `layersAfter` in manifests.ts. */
-  layersAfter(digest: Digest, position: number, namespace?: string): Promise<readonly Descriptor[]> {
+  layersAfter(digest: Digest, position: number, namespace?: string): Promise<readonly NamedLayer[]> {
     const { client, defaultNamespace, socketPath } = this.#options;
     const open = (descriptor: Descriptor, space: string) => this.open(descriptor, space);
     return layersAfter({ client, socketPath, open }, digest, position, namespace ?? defaultNamespace);

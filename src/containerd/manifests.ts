@@ -1,7 +1,8 @@
 import { readFile } from 'node:fs/promises';
 import { z } from 'zod';
+import { isCode } from '../errors.js';
 import { fromInt64, type ContentMethods, type ServiceClient } from '../protocol/index.js';
-import type { Descriptor, Digest } from '../vocabulary.js';
+import { isDigest, type Descriptor, type Digest } from '../vocabulary.js';
 import { inNamespace, stallMs } from './connection.js';
 import type { ContentSource } from './content-source.js';
 import { asContainerdError } from './errors.js';
@@ -14,10 +15,17 @@ const largestManifest = 4 * 1024 * 1024;
 /** A base layer can be part of any number of images; which one is being pulled nobody says. */
 const mostManifests = 4;
 
-/** What is needed of an OCI or Docker image manifest. */
-const manifest = z.object({
-  layers: z.array(z.object({ mediaType: z.string(), digest: z.string(), size: z.int().min(0) })),
-});
+const descriptor = z.object({ mediaType: z.string(), digest: z.string(), size: z.int().min(0) });
+/** What is needed of an OCI or Docker image manifest, and of the configuration that it names. */
+const manifest = z.object({ config: descriptor, layers: z.array(descriptor) });
+const configuration = z.object({ rootfs: z.object({ diff_ids: z.array(z.string()) }) });
+
+/** A layer as its image names it. */
+export interface NamedLayer {
+  readonly descriptor: Descriptor;
+  /** The digest of the layer's tar, when the image's configuration is here and says so. */
+  readonly diffId: Digest | undefined;
+}
 
 export interface ManifestReader {
   readonly client: ServiceClient<ContentMethods>;
@@ -36,14 +44,30 @@ export async function layersAfter(
   digest: Digest,
   position: number,
   namespace: string,
-): Promise<readonly Descriptor[]> {
-  const layers: Descriptor[] = [];
+): Promise<readonly NamedLayer[]> {
+  const read = async (blob: Descriptor) => JSON.parse(await textOf(await open(blob, namespace))) as unknown;
+  const next: NamedLayer[] = [];
   for (const { digest: found, size } of await manifestsWith(client, socketPath, digest, position, namespace)) {
-    const source = await open({ mediaType: '', digest: found, size }, namespace);
-    const { layers: all } = manifest.parse(JSON.parse(await textOf(source)));
-    layers.push(...all.slice(position + 1));
+    const { config, layers } = manifest.parse(await read({ mediaType: '', digest: found, size }));
+    const diffIds = await diffIdsOf(config, read);
+    const named = layers.map((layer, index) => ({ descriptor: layer, diffId: diffIds[index] }));
+    next.push(...named.slice(position + 1));
   }
-  return layers;
+  return next;
+}
+
+/** Empty while the configuration is not here yet. */
+async function diffIdsOf(
+  config: Descriptor,
+  read: (blob: Descriptor) => Promise<unknown>,
+): Promise<readonly (Digest | undefined)[]> {
+  try {
+    const { rootfs } = configuration.parse(await read(config));
+    return rootfs.diff_ids.map((diffId) => (isDigest(diffId) ? diffId : undefined));
+  } catch (error) {
+    if (isCode(error, 'not-found')) return [];
+    throw error;
+  }
 }
 
 async function manifestsWith(

@@ -14,10 +14,16 @@ const mostAhead = 4;
 /** How long containerd may take to say whether it has a blob, in milliseconds. */
 const answerMs = 10_000;
 
+/** A layer as its image names it; `diffId` when the image's configuration is here. */
+interface NamedLayer {
+  readonly descriptor: Descriptor;
+  readonly diffId: Digest | undefined;
+}
+
 /** What looking ahead needs of a content store. */
 export interface ManifestSource {
   /** The layers that follow the one at `position` (from 0) in every image whose layer there is `digest`. */
-  layersAfter(digest: Digest, position: number, namespace: string | undefined): Promise<readonly Descriptor[]>;
+  layersAfter(digest: Digest, position: number, namespace: string | undefined): Promise<readonly NamedLayer[]>;
   /** Rejects with `not-found` while the blob is not complete. */
   info(digest: Digest, namespace: string | undefined, signal: AbortSignal): Promise<unknown>;
   /** Yields each time that a blob has become complete, until the signal aborts. */
@@ -102,7 +108,8 @@ export class LayersAhead {
     const { content, atOnce } = this.#options;
     const { digest, namespace, target, busy } = present;
     let incomplete = false;
-    for (const descriptor of await content.layersAfter(digest, await target.position(), namespace)) {
+    for (const layer of await content.layersAfter(digest, await target.position(), namespace)) {
+      const { descriptor } = layer;
       if (this.#closed || this.#running >= atOnce || this.#layers.size >= mostAhead) return;
       const format = formatIfKnown(descriptor);
       if (!format || !isDigest(descriptor.digest)) continue;
@@ -110,7 +117,7 @@ export class LayersAhead {
       if (known() || target.holds(descriptor.digest)) continue;
       const complete = await this.#isComplete(descriptor.digest, namespace);
       if (!complete) incomplete = true;
-      else if (!known() && this.#running < atOnce) this.#start(descriptor, descriptor.digest, format, present);
+      else if (!known() && this.#running < atOnce) this.#start(layer, descriptor.digest, format, present);
     }
     if (incomplete) this.#await(present);
     else this.#waiting.delete(digest);
@@ -126,7 +133,7 @@ export class LayersAhead {
     }
   }
 
-  #start(descriptor: Descriptor, digest: Digest, format: LayerFormat, present: Present): void {
+  #start({ descriptor, diffId }: NamedLayer, digest: Digest, format: LayerFormat, present: Present): void {
     if (this.#closed) return;
     const { converter, log } = this.#options;
     const { namespace, target } = present;
@@ -134,7 +141,7 @@ export class LayersAhead {
     const { signal } = controller;
     const temporary = (purpose: string) => target.aheadTemporary(purpose);
     const prepared = converter
-      .convert({ descriptor, digest, format, namespace, temporary, signal })
+      .convert({ descriptor, digest, diffId, format, namespace, temporary, signal })
       .catch((error: unknown) => {
         log.debug({ err: error, digest }, 'could not convert a layer ahead');
         return undefined;

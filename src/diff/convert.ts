@@ -38,6 +38,8 @@ export interface ConverterOptions {
 export interface ConvertRequest {
   readonly descriptor: Descriptor;
   readonly digest: Digest;
+  /** What the image's configuration says of the layer's tar, if known. */
+  readonly diffId?: Digest | undefined;
   readonly format: LayerFormat;
   readonly namespace?: string | undefined;
   /** An unused path on the filesystem where the layer will have its place. */
@@ -112,13 +114,14 @@ export class LayerConverter {
     temporary: (purpose: string) => string,
     scope: Scope,
   ) {
-    const { digest, format: compression, signal } = request;
+    const { digest, diffId: expectedDiffId, format: compression, signal } = request;
     const { conversionTimeoutMs: deadlineMs, maxLayerBytes } = this.#options;
     const started = performance.now();
     const inspector = this.#lendInspector(scope);
     const temporaryTar = temporary('layer.tar');
     const tar = await unpack({
       layer: located,
+      expectedDiffId,
       compression,
       temporaryTar,
       inspector,

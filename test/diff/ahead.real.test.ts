@@ -7,6 +7,7 @@ import { LayerDiffer } from '../../src/diff/index.js';
 import { isCode, SnapshotterError } from '../../src/errors.js';
 import { Slots } from '../../src/jobs.js';
 import type { ExtractTarget } from '../../src/layers/index.js';
+import type { Digest } from '../../src/vocabulary.js';
 import { silentLogger } from '../../src/log.js';
 import { requires } from '../harness/requires.js';
 import { temporaryFolder } from '../host/temporary.js';
@@ -17,7 +18,7 @@ const layer = (name: string) =>
   gzipSync(tar({ name: './', type: '5', mode: 0o755 }, { name, data: name.repeat(5000) }));
 
 /** An image of these blobs in a content store that counts how often each is opened; a blob can be missing at first. */
-async function imageWorld(blobs: readonly Buffer[], atOnce = 1) {
+async function imageWorld(blobs: readonly Buffer[], atOnce = 1, diffIds: readonly Digest[] = []) {
   const base = await temporaryFolder();
   const ahead = join(base, 'ahead');
   await mkdir(ahead);
@@ -40,7 +41,12 @@ async function imageWorld(blobs: readonly Buffer[], atOnce = 1) {
     completed: async function* () {
       for await (const _ of arrivals) yield;
     },
-    layersAfter: (_digest: string, position: number) => Promise.resolve(descriptors.slice(position + 1)),
+    layersAfter: (_digest: string, position: number) =>
+      Promise.resolve(
+        descriptors
+          .slice(position + 1)
+          .map((descriptor) => ({ descriptor, diffId: diffIds[descriptors.indexOf(descriptor)] })),
+      ),
   };
   const bounds = { slots: new Slots(2), conversionTimeoutMs: 60_000, maxLayerBytes: 2 ** 40, aheadAtOnce: atOnce };
   const differ = new LayerDiffer({ content, ...bounds, log: silentLogger() });
@@ -123,6 +129,26 @@ requires('mkfs.erofs')('layers ahead', () => {
     await expect(world.apply(1)).rejects.toSatisfy((error) => isCode(error, 'invalid-argument'));
     expect(world.opened.get(broken)).toBe(2);
     expect(await readdir(world.ahead)).toEqual([]);
+  });
+
+  it('are proven by the diff ID of their image, or else by the digest of their blob', async () => {
+    const contents = tar({ name: './', type: '5', mode: 0o755 }, { name: 'b', data: 'b'.repeat(5000) });
+    const blobs = [layer('a'), layer('b')];
+    for (const [said, outcome] of [
+      [digestOf(contents), 'taken'],
+      [digestOf(Buffer.from('another tar')), 'data-loss'],
+      [undefined, 'data-loss'],
+    ] as const) {
+      const world = await imageWorld(blobs, 1, said === undefined ? [] : [digestOf(Buffer.of()), said]);
+      // The same tar in other bytes than the blob that the image names.
+      await writeFile(join(world.base, world.descriptors[1]!.digest), gzipSync(contents, { level: 1 }));
+      await world.apply(0);
+      const ended = await world.apply(1).then(
+        () => 'taken',
+        (error: unknown) => (error as SnapshotterError).code,
+      );
+      expect(ended, String(said)).toBe(outcome);
+    }
   });
 
   it('that nobody asks for are erased at the latest when the daemon stops', async () => {
