@@ -33,6 +33,11 @@ export class Slots {
     this.#free = limit;
   }
 
+  /** Whether a further piece of work would start at once. */
+  get hasRoom(): boolean {
+    return this.#free > 0;
+  }
+
   /** @throws the signal's reason when it aborts while waiting; what `work` throws otherwise. */
   async run<T>(work: () => Promise<T>, signal?: AbortSignal): Promise<T> {
     await this.#acquire(signal);

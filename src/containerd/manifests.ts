@@ -12,8 +12,8 @@ const layerLabel = 'containerd.io/gc.ref.content.l.';
 
 /** The largest manifest that the OCI distribution specification makes registries take. */
 const largestManifest = 4 * 1024 * 1024;
-/** A base layer can be part of any number of images; which one is being pulled nobody says. */
-const mostManifests = 4;
+/** A base layer can be part of any number of images. Nobody says which one is being pulled: one of those that came last. */
+const mostManifests = 2;
 
 const descriptor = z.object({ mediaType: z.string(), digest: z.string(), size: z.int().min(0) });
 /** What is needed of an OCI or Docker image manifest, and of the configuration that it names. */
@@ -78,18 +78,19 @@ async function manifestsWith(
   namespace: string,
 ): Promise<{ digest: string; size: number }[]> {
   const filters = [`labels."${layerLabel}${position}"==${JSON.stringify(digest)}`];
-  const found: { digest: string; size: number }[] = [];
+  const found: { digest: string; size: number; createdAt: number }[] = [];
   try {
     for await (const { info } of client.stream('List', { filters }, { metadata: inNamespace(namespace), stallMs })) {
       for (const blob of info) {
         const size = fromInt64(blob.size, `the size of manifest ${blob.digest}`);
-        if (size <= largestManifest && found.length < mostManifests) found.push({ digest: blob.digest, size });
+        const createdAt = Number(blob.createdAt?.seconds ?? 0);
+        if (size <= largestManifest) found.push({ digest: blob.digest, size, createdAt });
       }
     }
   } catch (error) {
     throw asContainerdError(error, `find the manifests with layer ${digest}`, socketPath);
   }
-  return found;
+  return found.sort((left, right) => right.createdAt - left.createdAt).slice(0, mostManifests);
 }
 
 async function textOf(source: ContentSource): Promise<string> {

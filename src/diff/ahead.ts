@@ -6,8 +6,8 @@ import { isDigest, type Descriptor, type Digest } from '../vocabulary.js';
 import type { LayerConverter, PreparedLayer } from './convert.js';
 import { layerFormatOf, type LayerFormat } from './media-types.js';
 
-/** How long a layer that nobody asked for is kept, in milliseconds: containerd asks for it next, or the pull has failed. */
-const keepMs = 60_000;
+/** How long a layer that nobody asked for is kept, in milliseconds: the layers before it may still be on their way. */
+const keepMs = 10 * 60_000;
 /** Layers under way or waiting to be asked for, at most: each takes disk space that nobody may ever want. */
 const mostAhead = 4;
 
@@ -47,6 +47,16 @@ export interface Present {
   readonly busy: (digest: Digest) => boolean;
 }
 
+/** A layer that containerd asked for, and what is known of the image around it. */
+interface Look {
+  readonly present: Present;
+  /** The layers after it, once the image is found. */
+  next?: readonly NamedLayer[];
+  running: boolean;
+  /** Something changed while it ran. */
+  again: boolean;
+}
+
 interface Ahead {
   /** Undefined when it failed: whoever asks for the layer then converts it, and hears why. */
   readonly prepared: Promise<PreparedLayer | undefined>;
@@ -59,16 +69,16 @@ interface Ahead {
 
 /**
  * containerd 2.1 asks for one layer of an image after the other. This converts the next ones meanwhile, as soon as their blobs
- * are complete; what is not asked for soon is erased.
+ * are complete; what is not asked for is erased.
  */
 export class LayersAhead {
   readonly #options: LayersAheadOptions;
   readonly #layers = new Map<Digest, Ahead>();
   /** Conversions that nobody has asked for yet. */
   #running = 0;
-  /** Images with layers whose blobs are not complete, by the layer that containerd asked for. */
-  readonly #waiting = new Map<Digest, Present>();
-  #arrivals: AbortController | undefined;
+  /** Images with layers whose blobs are not complete. */
+  readonly #waiting = new Set<Look>();
+  #arrivals: { readonly controller: AbortController; readonly end: NodeJS.Timeout } | undefined;
   #closed = false;
 
   constructor(options: LayersAheadOptions) {
@@ -77,10 +87,7 @@ export class LayersAhead {
 
   /** Starts on the layers after this one. Returns at once: a pull must not wait for what may not be needed. */
   look(present: Present): void {
-    if (this.#options.atOnce === 0 || this.#closed) return;
-    this.#look(present).catch((error: unknown) => {
-      this.#options.log.debug({ err: error, digest: present.digest }, 'could not look ahead in the image');
-    });
+    if (this.#options.atOnce > 0) this.#look({ present, running: false, again: false });
   }
 
   /** The layer when it is under way: waits for it. It is the caller's from then on. */
@@ -89,6 +96,7 @@ export class LayersAhead {
     if (!ahead) return undefined;
     this.#forget(digest, ahead);
     const abort = () => ahead.controller.abort(signal.reason);
+    if (signal.aborted) abort();
     signal.addEventListener('abort', abort, { once: true });
     try {
       return await ahead.prepared;
@@ -97,30 +105,72 @@ export class LayersAhead {
     }
   }
 
+  /**
+   * Gives up what nobody asked for, for work that somebody did ask for and that lacks room.
+   *
+   * @returns whether there was any
+   */
+  async yieldRoom(): Promise<boolean> {
+    const digests = [...this.#layers.keys()];
+    await Promise.all(digests.map((digest) => this.#abandon(digest)));
+    return digests.length > 0;
+  }
+
   /** Stops and erases everything. */
   async close(): Promise<void> {
     this.#closed = true;
-    this.#arrivals?.abort();
-    await Promise.all([...this.#layers.keys()].map((digest) => this.#abandon(digest)));
+    this.#arrivals?.controller.abort();
+    await this.yieldRoom();
   }
 
-  async #look(present: Present): Promise<void> {
-    const { content, atOnce } = this.#options;
-    const { digest, namespace, target, busy } = present;
+  get #hasRoom(): boolean {
+    return !this.#closed && this.#running < this.#options.atOnce && this.#layers.size < mostAhead;
+  }
+
+  /** One pass at a time for each layer that was asked for, however often something happens. */
+  #look(look: Look): void {
+    look.again = true;
+    if (look.running || !this.#hasRoom) return;
+    look.running = true;
+    this.#pass(look)
+      .catch((error: unknown) => {
+        this.#options.log.debug({ err: error, digest: look.present.digest }, 'could not look ahead in the image');
+      })
+      .finally(() => {
+        look.running = false;
+      });
+  }
+
+  async #pass(look: Look): Promise<void> {
     let incomplete = false;
-    for (const layer of await content.layersAfter(digest, await target.position(), namespace)) {
-      const { descriptor } = layer;
-      if (this.#closed || this.#running >= atOnce || this.#layers.size >= mostAhead) return;
-      const format = formatIfKnown(descriptor);
-      if (!format || !isDigest(descriptor.digest)) continue;
-      const known = () => this.#layers.has(descriptor.digest as Digest) || busy(descriptor.digest as Digest);
-      if (known() || target.holds(descriptor.digest)) continue;
-      const complete = await this.#isComplete(descriptor.digest, namespace);
-      if (!complete) incomplete = true;
-      else if (!known() && this.#running < atOnce) this.#start(layer, descriptor.digest, format, present);
+    while (hasChanged(look)) incomplete = await this.#startWhatIsComplete(look);
+    if (incomplete) this.#await(look);
+    else this.#waiting.delete(look);
+  }
+
+  /** @returns whether a layer is wanted whose blob is not complete */
+  async #startWhatIsComplete(look: Look): Promise<boolean> {
+    const { present } = look;
+    let incomplete = false;
+    look.next ??= await this.#next(present);
+    for (const layer of look.next ?? []) {
+      const { digest } = layer.descriptor;
+      if (!this.#hasRoom) break;
+      if (!isDigest(digest) || !this.#isWanted(digest, present)) continue;
+      if (!(await this.#isComplete(digest, present.namespace))) incomplete = true;
+      else if (this.#isWanted(digest, present)) this.#start(layer, digest, look);
     }
-    if (incomplete) this.#await(present);
-    else this.#waiting.delete(digest);
+    return incomplete;
+  }
+
+  /** Undefined while the image is not known. */
+  async #next({ digest, namespace, target }: Present): Promise<readonly NamedLayer[] | undefined> {
+    const next = await this.#options.content.layersAfter(digest, await target.position(), namespace);
+    return next.length > 0 ? next : undefined;
+  }
+
+  #isWanted(digest: Digest, { busy, target }: Present): boolean {
+    return !this.#layers.has(digest) && !busy(digest) && !target.holds(digest);
   }
 
   async #isComplete(digest: Digest, namespace: string | undefined): Promise<boolean> {
@@ -133,10 +183,11 @@ export class LayersAhead {
     }
   }
 
-  #start({ descriptor, diffId }: NamedLayer, digest: Digest, format: LayerFormat, present: Present): void {
-    if (this.#closed) return;
+  #start({ descriptor, diffId }: NamedLayer, digest: Digest, look: Look): void {
+    const format = formatIfKnown(descriptor);
+    if (!format || !this.#hasRoom) return;
     const { converter, log } = this.#options;
-    const { namespace, target } = present;
+    const { namespace, target } = look.present;
     const controller = new AbortController();
     const { signal } = controller;
     const temporary = (purpose: string) => target.aheadTemporary(purpose);
@@ -152,7 +203,7 @@ export class LayersAhead {
       if (!counted) return;
       counted = false;
       this.#running -= 1;
-      this.look(present);
+      this.#look(look);
     };
     const ahead: Ahead = { prepared, controller, handOver };
     this.#layers.set(digest, ahead);
@@ -166,18 +217,22 @@ export class LayersAhead {
   }
 
   /** Looks again whenever a blob arrives, for as long as layers may be expected. */
-  #await(present: Present): void {
-    this.#waiting.set(present.digest, present);
-    if (this.#arrivals || this.#closed) return;
-    const arrivals = new AbortController();
+  #await(look: Look): void {
+    this.#waiting.add(look);
+    if (this.#closed) return;
+    if (this.#arrivals) {
+      this.#arrivals.end.refresh();
+      return;
+    }
+    const controller = new AbortController();
+    const arrivals = { controller, end: setTimeout(() => controller.abort(), keepMs).unref() };
     this.#arrivals = arrivals;
-    const end = setTimeout(() => arrivals.abort(), keepMs).unref();
-    this.#watch(present.namespace, arrivals.signal)
+    this.#watch(look.present.namespace, controller.signal)
       .catch((error: unknown) => {
-        if (!arrivals.signal.aborted) this.#options.log.debug({ err: error }, 'could not wait for blobs to arrive');
+        if (!controller.signal.aborted) this.#options.log.debug({ err: error }, 'could not wait for blobs to arrive');
       })
       .finally(() => {
-        clearTimeout(end);
+        clearTimeout(arrivals.end);
         this.#waiting.clear();
         this.#arrivals = undefined;
       });
@@ -185,7 +240,7 @@ export class LayersAhead {
 
   async #watch(namespace: string | undefined, signal: AbortSignal): Promise<void> {
     for await (const _arrival of this.#options.content.completed(namespace, signal)) {
-      for (const present of this.#waiting.values()) this.look(present);
+      for (const look of this.#waiting) this.#look(look);
       if (this.#waiting.size === 0) return;
     }
   }
@@ -196,8 +251,12 @@ export class LayersAhead {
     this.#forget(digest, ahead);
     ahead.controller.abort(new Error('nobody asked for this layer'));
     const layer = await ahead.prepared;
-    if (layer) await rm(layer.path, { force: true });
-    this.#options.log.debug({ digest }, 'erased a layer that was converted ahead and not asked for');
+    try {
+      if (layer) await rm(layer.path, { force: true });
+      this.#options.log.debug({ digest }, 'erased a layer that was converted ahead and not asked for');
+    } catch (error) {
+      this.#options.log.warn({ err: error, digest }, 'could not erase a layer that was converted ahead');
+    }
   }
 
   #forget(digest: Digest, ahead: Ahead): void {
@@ -205,6 +264,13 @@ export class LayersAhead {
     clearTimeout(ahead.expiry);
     ahead.handOver();
   }
+}
+
+/** Whether something has happened since this was last asked. */
+function hasChanged(look: Look): boolean {
+  const changed = look.again;
+  look.again = false;
+  return changed;
 }
 
 /** What this differ does not convert, another one may: it is no reason to stop looking ahead. */

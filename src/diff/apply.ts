@@ -1,11 +1,17 @@
 import { rm } from 'node:fs/promises';
-import { SnapshotterError } from '../errors.js';
+import { isCode, SnapshotterError } from '../errors.js';
 import { asSnapshotterError } from '../host/index.js';
 import { KeyLocks } from '../key-locks.js';
 import type { ExtractTarget, LayerTar } from '../layers/index.js';
 import { isDigest, parseDigest, type Descriptor, type Digest } from '../vocabulary.js';
 import { LayersAhead, type ManifestSource } from './ahead.js';
-import { LayerConverter, type ConverterOptions, type LayerSource } from './convert.js';
+import {
+  LayerConverter,
+  type ConverterOptions,
+  type ConvertRequest,
+  type LayerSource,
+  type PreparedLayer,
+} from './convert.js';
 import { layerFormatOf, uncompressedLabel, uncompressedMediaType, type LayerFormat } from './media-types.js';
 
 /** What Apply needs of a content store. */
@@ -104,10 +110,11 @@ export class LayerDiffer {
     const temporary = (purpose: string) => target.temporary(purpose);
     const ahead = await this.#ahead.take(digest, signal);
     const request = { descriptor, digest, format, namespace, temporary, signal };
-    const prepared = ahead ?? (await this.#converter.convert(request));
+    const prepared = ahead ?? (await this.#convertNow(request));
     const { diffId, tarBytes } = prepared.layer;
     const started = performance.now();
     try {
+      signal.throwIfAborted();
       await target.publishLayer(prepared.path, prepared.layer);
     } finally {
       await rm(prepared.path, { force: true });
@@ -124,6 +131,17 @@ export class LayerDiffer {
     };
     this.#options.log.info(facts, 'converted a layer');
     return { diffId, tarBytes };
+  }
+
+  /** What was asked for goes before what was not, in the slots and on the disk. */
+  async #convertNow(request: ConvertRequest): Promise<PreparedLayer> {
+    if (!this.#converter.hasRoom) await this.#ahead.yieldRoom();
+    try {
+      return await this.#converter.convert(request);
+    } catch (error) {
+      if (!isCode(error, 'resource-exhausted') || !(await this.#ahead.yieldRoom())) throw error;
+      return this.#converter.convert(request);
+    }
   }
 
   #worded(error: unknown, digest: Digest, { signal, target }: ApplyOptions): SnapshotterError {

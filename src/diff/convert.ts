@@ -64,6 +64,11 @@ export class LayerConverter {
     this.#options = options;
   }
 
+  /** Whether a conversion would start at once. */
+  get hasRoom(): boolean {
+    return this.#options.slots.hasRoom;
+  }
+
   /** Waits for its turn. A failed call leaves nothing behind. @throws what `LayerDiffer.apply` throws */
   convert(request: ConvertRequest): Promise<PreparedLayer> {
     const { slots, log, conversionTimeoutMs } = this.#options;
@@ -153,7 +158,10 @@ export class LayerConverter {
     const started = performance.now();
     await requireFreeBytes(dirname(output), size, `the image of layer ${digest}`);
     const inspected = this.#lendInspector(scope).inspect({ path, digest: true, tar: false }).finish();
-    const [found] = await Promise.all([inspected, copyFile(path, output, constants.COPYFILE_FICLONE)]);
+    // Both are over before anything is thrown, or the copy would appear after it was cleaned up.
+    const copied = copyFile(path, output, constants.COPYFILE_FICLONE);
+    await Promise.allSettled([inspected, copied]);
+    const [found] = await Promise.all([inspected, copied]);
     const unpackMs = since(started);
     signal.throwIfAborted();
     if (found.digest !== digest) throw wrongDigest(digest, found.digest, path);

@@ -4,7 +4,7 @@ import { PassThrough } from 'node:stream';
 import { gzipSync } from 'node:zlib';
 import { expect, it, onTestFinished, vi } from 'vitest';
 import { LayerDiffer } from '../../src/diff/index.js';
-import { isCode, SnapshotterError } from '../../src/errors.js';
+import { isCode, SnapshotterError, type ErrorCode } from '../../src/errors.js';
 import { Slots } from '../../src/jobs.js';
 import type { ExtractTarget } from '../../src/layers/index.js';
 import type { Digest } from '../../src/vocabulary.js';
@@ -23,6 +23,7 @@ async function imageWorld(blobs: readonly Buffer[], atOnce = 1, diffIds: readonl
   const ahead = join(base, 'ahead');
   await mkdir(ahead);
   const missing = new Set<string>();
+  const failing: ErrorCode[] = [];
   const opened = new Map<string, number>();
   const arrivals = new PassThrough({ objectMode: true });
   onTestFinished(() => void arrivals.end());
@@ -34,6 +35,8 @@ async function imageWorld(blobs: readonly Buffer[], atOnce = 1, diffIds: readonl
       return Promise.resolve({ labels: {} });
     },
     open: async ({ digest }: { digest: string }) => {
+      const code = failing.pop();
+      if (code) throw new SnapshotterError(code, 'as the test wants it');
       opened.set(digest, (opened.get(digest) ?? 0) + 1);
       const path = join(base, digest);
       return { kind: 'file' as const, path, size: (await stat(path)).size };
@@ -74,7 +77,8 @@ async function imageWorld(blobs: readonly Buffer[], atOnce = 1, diffIds: readonl
       signal: new AbortController().signal,
     });
   const images = async () => (await readdir(ahead)).filter((name) => name.endsWith('.erofs'));
-  return { apply, arrivals, differ, missing, opened, descriptors, ahead, base, images };
+  const failOnce = (code: ErrorCode) => failing.push(code);
+  return { apply, arrivals, failOnce, differ, missing, opened, descriptors, ahead, base, images };
 }
 
 requires('mkfs.erofs')('layers ahead', () => {
@@ -149,6 +153,16 @@ requires('mkfs.erofs')('layers ahead', () => {
       );
       expect(ended, String(said)).toBe(outcome);
     }
+  });
+
+  it('give way to a layer that was asked for, on a full disk too', async () => {
+    const world = await imageWorld([layer('a'), layer('b'), layer('c')], 2);
+    await world.apply(0);
+    await vi.waitFor(async () => expect(await world.images()).toHaveLength(2), 20_000);
+    // Asked for out of order, and as if its blob came from elsewhere: what is ahead is not what is wanted.
+    world.failOnce('resource-exhausted');
+    await world.apply(0);
+    expect(await world.images()).toEqual([]);
   });
 
   it('that nobody asks for are erased at the latest when the daemon stops', async () => {
