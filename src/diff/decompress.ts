@@ -1,13 +1,17 @@
 import { watch } from 'node:fs';
 import { open, stat } from 'node:fs/promises';
+import { dirname } from 'node:path';
 import { errnoOf, isCode, SnapshotterError } from '../errors.js';
-import { run } from '../host/index.js';
+import { freeBytes, run } from '../host/index.js';
 import { bounded, findDecompressionTool, type DecompressionTool } from './decompression-tools.js';
 import type { Compression } from './media-types.js';
 import { decodeStrictly, nodeDecoder } from './strict-decoder.js';
 
 /** Up to here a program takes longer to start than node:zlib to finish, and node:zlib says where the data is wrong. */
 const smallBytes = 256 * 1024;
+
+/** Where fewer bytes are free a disk counts as full: the rest may be what the file system keeps for itself. */
+const fullBelowBytes = 1024 * 1024;
 
 /** Milliseconds between two reports of growth. */
 const growthMs = 10;
@@ -46,8 +50,10 @@ export async function decompress(o: DecompressOptions): Promise<void> {
   } catch (error) {
     if (!isComplaint(error)) throw error;
     // Programs do not tell where the data is wrong; the decoder here does, and has the last word.
-    await decodeAgain(o);
-    throw malformedBy(error, o);
+    const bytes = await decodeAgain(o);
+    throw (
+      (await outOfSpace(error, o, bytes)) ?? (bytes === undefined ? malformedBy(error, o) : failedOnSound(error, o))
+    );
   }
   if (o.compression === 'gzip' && !(await isOneMember(o))) await confirmSize(o);
 }
@@ -173,6 +179,34 @@ async function decodeAgain(o: DecompressOptions): Promise<number | undefined> {
 /** True when the program ended by itself, so that it is about the data; a killed one says nothing about that. */
 function isComplaint(error: unknown): error is SnapshotterError {
   return isCode(error, 'internal') && error.facts['exitCode'] !== undefined;
+}
+
+/**
+ * Not all programs say that the disk was full when it was: a neighbour may have taken the space after the limit was set.
+ *
+ * @param bytes the size of the whole tar, where it is known
+ */
+async function outOfSpace(cause: SnapshotterError, { output }: DecompressOptions, bytes = 0) {
+  const path = dirname(output);
+  const [free, { size }] = await Promise.all([freeBytes(path), stat(output)]);
+  if (free >= Math.max(bytes - size, fullBelowBytes)) return undefined;
+  return new SnapshotterError(
+    'resource-exhausted',
+    `a layer unpacks to more than fits at ${path}, where ${free} bytes are free`,
+    {
+      facts: { path, freeBytes: free },
+      next: 'free disk space and try again',
+      cause,
+    },
+  );
+}
+
+/** What a program that found fault with data that a second decoder reads to its end said: it is not about the data. */
+function failedOnSound(error: SnapshotterError, { compression }: DecompressOptions): SnapshotterError {
+  return new SnapshotterError('internal', `the layer is sound ${compression}, and yet ${error.message}`, {
+    facts: error.facts,
+    cause: error,
+  });
 }
 
 /** What a program that found fault with its input said, when no second decoder does. */

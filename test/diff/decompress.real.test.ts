@@ -1,12 +1,15 @@
+import { execFile } from 'node:child_process';
 import { randomBytes } from 'node:crypto';
 import { readFile, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
-import { describe, expect, it } from 'vitest';
+import { promisify } from 'node:util';
+import { describe, expect, it, onTestFinished } from 'vitest';
 import { gzipSync } from 'node:zlib';
-import { run } from '../../src/host/index.js';
+import { run, unmount } from '../../src/host/index.js';
 import { decompress, type DecompressOptions } from '../../src/diff/decompress.js';
 import { nodeDecoder } from '../../src/diff/strict-decoder.js';
 import { isCode, SnapshotterError } from '../../src/errors.js';
+import { requires } from '../harness/requires.js';
 import { temporaryFolder } from '../host/temporary.js';
 import { gzipMembers } from './apply-world.js';
 import { onlyPrograms, programOnPath } from './search-path.js';
@@ -116,6 +119,30 @@ describe('gzip', () => {
       refusal(/begins with 28b52ffd/),
     );
     await expect(unpacked(Buffer.alloc(0))).rejects.toThrow(refusal(/begins with nothing/));
+  });
+});
+
+describe('a program that fails on a sound layer without saying why', () => {
+  it('is not taken for a malformed layer', async () => {
+    await onlyPrograms(['prlimit'], { igzip: 'echo "error encountered while writing" >&2; exit 1' });
+    const wrong = unpacked(packed);
+    await expect(wrong).rejects.toMatchObject({ code: 'internal' });
+    await expect(wrong).rejects.toThrow(/sound gzip, and yet .*error encountered while writing/);
+  });
+});
+
+requires('root')('a program that fails on a full disk without saying why', () => {
+  it('is reported as a full disk, with its path and free bytes', async () => {
+    const folder = await temporaryFolder();
+    await promisify(execFile)('mount', ['-t', 'tmpfs', '-o', 'size=3m', 'tmpfs', folder]);
+    onTestFinished(() => unmount(folder));
+    const output = join(folder, 'tar');
+    await writeFile(output, '');
+    await onlyPrograms(['prlimit', 'gzip'], { igzip: 'gzip -dc 2>&-; exit 1' });
+    await expect(unpacked(packed, { output })).rejects.toMatchObject({
+      code: 'resource-exhausted',
+      facts: { path: folder, freeBytes: expect.any(Number) as number },
+    });
   });
 });
 
