@@ -2,10 +2,10 @@ import { parentPort } from 'node:worker_threads';
 import { errnoOf, SnapshotterError, type ErrorCode, type Facts } from '../errors.js';
 import { Inspection, type InspectionRequest, type InspectionResult } from './inspection.js';
 
-/** `advance`: the file may have grown. `finish`: it is complete. `abandon`: the result is not wanted any more. */
+/** `advance`: the file may have grown. `finish`: it is complete. */
 export type Order =
   | { readonly id: number; readonly kind: 'begin'; readonly request: InspectionRequest }
-  | { readonly id: number; readonly kind: 'advance' | 'finish' | 'abandon' };
+  | { readonly id: number; readonly kind: 'advance' | 'finish' };
 
 export interface Failure {
   readonly code: ErrorCode;
@@ -30,7 +30,6 @@ const running = new Map<number, Running>();
 
 parentPort?.on('message', (order: Order) => {
   if (order.kind === 'begin') begin(order.id, order.request);
-  else if (order.kind === 'abandon') end(order.id);
   else {
     const work = running.get(order.id);
     if (!work) return;

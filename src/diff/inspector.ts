@@ -62,16 +62,15 @@ export class Inspector {
     };
   }
 
-  /** Drops what is being read; the worker can be used again. */
-  abandonAll(): void {
-    for (const [id, { reject }] of this.#open) {
-      this.#send({ id, kind: 'abandon' });
-      reject(new SnapshotterError('cancelled', 'the file is not read any more'));
-    }
-    this.#open.clear();
+  /** Whether something is read whose result has not come yet. */
+  get busy(): boolean {
+    return this.#open.size > 0;
   }
 
+  /** Ends the thread, in the middle of a file too. */
   async close(): Promise<void> {
+    this.#failure ??= new SnapshotterError('cancelled', 'the file is not read any more');
+    this.#rejectAll(this.#failure);
     await this.#worker.terminate();
   }
 
@@ -91,7 +90,11 @@ export class Inspector {
 
   #fail(cause: unknown): void {
     this.#failure ??= new SnapshotterError('internal', 'the thread that reads layers ended early', { cause });
-    for (const { reject } of this.#open.values()) reject(this.#failure);
+    this.#rejectAll(this.#failure);
+  }
+
+  #rejectAll(error: SnapshotterError): void {
+    for (const { reject } of this.#open.values()) reject(error);
     this.#open.clear();
   }
 }
@@ -108,32 +111,42 @@ function startWorker(): Worker {
 /** Inspectors for one piece of work each, kept for a while for the next one: a thread takes milliseconds to start. */
 export class Inspectors {
   readonly #idle = new Map<Inspector, NodeJS.Timeout>();
-  readonly #busy = new Set<Inspector>();
+  readonly #lent = new Set<Inspector>();
+  readonly #ending = new Set<Promise<void>>();
 
   lend(): Inspector {
     const inspector = this.#takeIdle() ?? new Inspector();
-    this.#busy.add(inspector);
+    this.#lent.add(inspector);
     return inspector;
   }
 
+  /** One that still reads is ended: its thread might be in the middle of a long file, and the next work would wait for it. */
   giveBack(inspector: Inspector): void {
-    this.#busy.delete(inspector);
-    inspector.abandonAll();
-    if (!inspector.usable) return;
+    if (!this.#lent.delete(inspector) || !inspector.usable) return;
+    if (inspector.busy) {
+      this.#end(inspector);
+      return;
+    }
     const expiry = setTimeout(() => {
       this.#idle.delete(inspector);
-      void inspector.close();
+      this.#end(inspector);
     }, idleMs);
     expiry.unref();
     this.#idle.set(inspector, expiry);
   }
 
   async close(): Promise<void> {
-    const all = [...this.#idle.keys(), ...this.#busy];
+    const all = [...this.#idle.keys(), ...this.#lent];
     for (const expiry of this.#idle.values()) clearTimeout(expiry);
     this.#idle.clear();
-    this.#busy.clear();
-    await Promise.all(all.map((inspector) => inspector.close()));
+    this.#lent.clear();
+    for (const inspector of all) this.#end(inspector);
+    await Promise.all(this.#ending);
+  }
+
+  #end(inspector: Inspector): void {
+    const ending: Promise<void> = inspector.close().finally(() => this.#ending.delete(ending));
+    this.#ending.add(ending);
   }
 
   #takeIdle(): Inspector | undefined {

@@ -26,7 +26,7 @@ const refusedTypes: Readonly<Record<string, string>> = {
 /**
  * Reads a tar as it goes by, and refuses what mkfs.erofs accepts silently but converts to something else: tars that end inside a
  * header, entry types it drops, sparse files, attributes too large for EROFS, whiteouts of nothing. Memory: one buffer of at
- * most 1 MiB and the names of the folders.
+ * most 1 MiB and the names of the folders, each once and together bounded.
  */
 export class TarCheck {
   /** Bytes taken so far. */
@@ -163,7 +163,7 @@ export class TarCheck {
     }
     if (type === '2') checkSymlinkTarget(link, offset);
     const removed = whiteoutTarget(path, type, offset);
-    this.#folders.add(path, type === '5' && removed === undefined);
+    this.#folders.add(path, type === '5' && removed === undefined, offset);
     if (removed) this.#folders.remove(removed);
     this.#entries += 1;
     this.#skip = padded(size);

@@ -28,6 +28,12 @@ export async function describeMissingFolders(path: string, { end, missingFolders
   }
 }
 
+/** Bytes by which `describeMissingFolders` lets the tar grow, at most. */
+export function mendingBytes({ missingFolders }: Pick<TarFindings, 'missingFolders'>): number {
+  if (missingFolders.length === 0) return 0;
+  return missingFolders.reduce((sum, folder) => sum + 2 * blockSize + padded(recordsOf(folder).length), 2 * blockSize);
+}
+
 async function writeAll(file: FileHandle, bytes: Buffer, position: number): Promise<number> {
   for (let at = 0; at < bytes.length;) {
     at += (await file.write(bytes, at, bytes.length - at, position + at)).bytesWritten;
@@ -37,12 +43,19 @@ async function writeAll(file: FileHandle, bytes: Buffer, position: number): Prom
 
 /** @param folder a byte string. */
 function folderEntry(folder: string): Buffer {
+  const records = recordsOf(folder);
+  const body = Buffer.alloc(padded(records.length));
+  body.write(records, 'latin1');
+  return Buffer.concat([header('', 'x', records.length), body, header(`${folder}/`, '5', 0)]);
+}
+
+function recordsOf(folder: string): string {
   const name = `${folder}/`;
-  const path = name.length <= nameSize ? '' : paxRecord('path', name);
-  const records = Buffer.from(paxRecord('mtime', markedTime) + path, 'latin1');
-  const body = Buffer.alloc(Math.ceil(records.length / blockSize) * blockSize);
-  records.copy(body);
-  return Buffer.concat([header('', 'x', records.length), body, header(name, '5', 0)]);
+  return paxRecord('mtime', markedTime) + (name.length <= nameSize ? '' : paxRecord('path', name));
+}
+
+function padded(bytes: number): number {
+  return Math.ceil(bytes / blockSize) * blockSize;
 }
 
 /** `<length> <key>=<value>\n`, where the length counts its own digits (POSIX.1-2017, pax interchange format). */

@@ -9,7 +9,7 @@ import { decompress, type SizeLimit } from './decompress.js';
 import type { Inspector } from './inspector.js';
 import type { Compression } from './media-types.js';
 import type { TarFindings } from './tar-check.js';
-import { describeMissingFolders } from './tar-mend.js';
+import { describeMissingFolders, mendingBytes } from './tar-mend.js';
 
 /** The compressed layer as a file on this machine, its digest not yet checked. */
 export interface LocatedLayer {
@@ -70,10 +70,11 @@ async function takePlain(o: UnpackOptions): Promise<UnpackedLayer> {
   const { layer, inspector } = o;
   const digest = contentDigest(o);
   // The headers alone are read quickly; the digest is then taken while mkfs.erofs runs.
-  const headers = inspector.inspect({ path: layer.path, digest: false, tar: true }).finish();
+  const headers = orAborted(inspector.inspect({ path: layer.path, digest: false, tar: true }).finish(), o.signal);
   const { tar } = await orWrongDigest(digest, headers);
   const missing = tar?.missingFolders.length ?? 0;
-  await requireFreeBytes(dirname(o.temporaryTar), layer.size * (missing > 0 ? 2 : 1), `layer ${layer.digest}`);
+  const copyBytes = tar && missing > 0 ? layer.size + mendingBytes(tar) : 0;
+  await requireFreeBytes(dirname(o.temporaryTar), layer.size + copyBytes, `layer ${layer.digest}`);
   const implied = impliedBy(tar);
   if (!tar || missing === 0) return { tarPath: layer.path, implied, diff: digest };
   await copyFile(layer.path, o.temporaryTar, constants.COPYFILE_FICLONE);
@@ -94,7 +95,7 @@ async function unpackCompressed(o: UnpackOptions, compression: Exclude<Compressi
   const content = contentDigest(o);
   const { digest, size, tar } = await orWrongDigest(content, decompressAndInspect(o, compression, limit));
   if (digest !== o.expectedDiffId) await content.get();
-  await requireFreeBytes(folder, size, `the image of layer ${layer.digest}`);
+  await requireFreeBytes(folder, size + (tar ? mendingBytes(tar) : 0), `the image of layer ${layer.digest}`);
   if (tar && tar.missingFolders.length > 0) await describeMissingFolders(o.temporaryTar, tar);
   const diff = { get: () => Promise.resolve({ digest: mustHave(digest), size }) };
   return { tarPath: o.temporaryTar, implied: impliedBy(tar), diff };
@@ -116,18 +117,35 @@ async function decompressAndInspect(o: UnpackOptions, compression: Exclude<Compr
     deadlineMs,
     signal: AbortSignal.any([o.signal, stop.signal]),
   });
-  return tar.finish();
+  return orAborted(tar.finish(), o.signal);
 }
 
 /** Checks the content against the layer's digest: begun when first wanted, and then done once. */
-function contentDigest({ layer, inspector }: UnpackOptions): LateDigest {
+function contentDigest({ layer, inspector, signal }: UnpackOptions): LateDigest {
   let content: Promise<DigestAndSize> | undefined;
   const begin = async (): Promise<DigestAndSize> => {
-    const { digest, size } = await inspector.inspect({ path: layer.path, digest: true, tar: false }).finish();
+    const inspecting = inspector.inspect({ path: layer.path, digest: true, tar: false });
+    const { digest, size } = await orAborted(inspecting.finish(), signal);
     if (digest === layer.digest) return { digest, size };
     throw wrongDigest(layer.digest, digest, layer.path);
   };
   return { get: () => (content ??= begin()) };
+}
+
+/** A reading that is not wanted any more ends with its thread, when the inspector is given back. */
+function orAborted<T>(reading: Promise<T>, signal: AbortSignal): Promise<T> {
+  const { promise: aborted, stop } = rejectionOf(signal);
+  return Promise.race([reading, aborted]).finally(stop);
+}
+
+function rejectionOf(signal: AbortSignal): { readonly promise: Promise<never>; readonly stop: () => void } {
+  let abort: () => void = () => undefined;
+  const promise = new Promise<never>((_resolve, reject) => {
+    abort = () => reject(signal.reason as Error);
+    if (signal.aborted) abort();
+    else signal.addEventListener('abort', abort, { once: true });
+  });
+  return { promise, stop: () => signal.removeEventListener('abort', abort) };
 }
 
 export function wrongDigest(expected: Digest, found: Digest | undefined, path: string): SnapshotterError {

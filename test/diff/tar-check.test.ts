@@ -1,6 +1,11 @@
+import { stat, writeFile } from 'node:fs/promises';
+import { join } from 'node:path';
 import { describe, expect, it } from 'vitest';
 import { TarCheck, type TarFindings } from '../../src/diff/tar-check.js';
+import { TarFolders } from '../../src/diff/tar-folders.js';
+import { describeMissingFolders, mendingBytes } from '../../src/diff/tar-mend.js';
 import { isCode } from '../../src/errors.js';
+import { temporaryFolder } from '../host/temporary.js';
 import { brokenTars, soundTars } from './layers.js';
 import { tar, type Entry } from './tar-builder.js';
 
@@ -66,5 +71,65 @@ describe('the check of a tar', () => {
     expect(names({ name: 'a/b/c' }, { name: 'a/b', data: 'a file now' })).toEqual(['a']);
     expect(names({ name: 'a/b/c' }, { name: '.wh.a' })).toEqual([]);
     expect(names({ name: 'a/b/c' }, { name: '.wh.a' }, { name: 'a/b/c' })).toEqual(['a', 'a/b']);
+  });
+});
+
+describe('the folders of a tar', () => {
+  const limits = { folders: 1e9, names: 1e9, implied: 1e9, impliedPaths: 1e9 };
+  const refusal = (message: RegExp) =>
+    expect.toSatisfy(
+      (error) => isCode(error, 'invalid-argument') && message.test(error.message) && error.facts['tarOffset'] === 512,
+    ) as Error;
+  const deep = (first: string, depth: number) => [first, ...Array.from({ length: depth }, () => 'd')];
+
+  it('are refused when too many are implied, before they fill the memory', () => {
+    const folders = new TarFolders();
+    const addAll = () => {
+      for (let index = 0; index < 1000; index++) folders.add(deep(String(index), 2040), false, 512);
+    };
+    expect(addAll).toThrow(
+      refusal(/byte 512: .* more than 67108864 bytes of paths of folders that no entry describes/),
+    );
+    expect(folders.missing().length).toBeLessThan(40_000);
+    const many = new TarFolders();
+    const addMany = () => {
+      for (let index = 0; index < 200_000; index++) many.add([String(index), 'file'], false, 512);
+    };
+    expect(addMany).toThrow(refusal(/more than 100000 folders that no entry describes/));
+  });
+
+  it.each([
+    ['folders', { folders: 2 }, /more than 2 folders$/],
+    ['names', { names: 5 }, /more than 5 bytes of names of folders/],
+  ])('are bounded when they are described, too (%s)', (_title, bound, message) => {
+    const folders = new TarFolders({ ...limits, ...bound });
+    folders.add(['aa'], true, 0);
+    folders.add(['aa', 'bb'], true, 0);
+    folders.add(['aa', 'bb'], false, 0);
+    folders.add(['aa', 'cc'], true, 0);
+    expect(() => folders.add(['aa', 'cc', 'dd'], true, 512)).toThrow(refusal(message));
+  });
+
+  it('may be half a million with a long common path, each replaced by a file, in seconds', () => {
+    const folders = new TarFolders();
+    const above = deep('top', 1000);
+    for (let depth = 1; depth <= above.length; depth++) folders.add(above.slice(0, depth), true, 0);
+    const common = above.slice(0, 20);
+    for (let index = 0; index < 500_000; index++) folders.add([...common, `folder ${index}`], true, 0);
+    for (let index = 0; index < 500_000; index++) folders.add([...common, `folder ${index}`], false, 0);
+    expect(folders.missing()).toEqual([]);
+    folders.remove(['top']);
+    folders.add(['top', 'file'], false, 0);
+    expect(folders.missing()).toEqual(['top']);
+  }, 20_000);
+
+  it('are described in as many bytes as was foreseen', async () => {
+    const path = join(await temporaryFolder(), 'tar');
+    const bytes = tar({ name: 'a/b/c' }, { name: '', pax: { path: `${'d'.repeat(200)}/${'e'.repeat(250)}/f` } });
+    await writeFile(path, bytes);
+    const findings = check(bytes);
+    await describeMissingFolders(path, findings);
+    expect((await stat(path)).size).toBe(findings.end + mendingBytes(findings));
+    expect(mendingBytes({ missingFolders: [] })).toBe(0);
   });
 });

@@ -1,0 +1,74 @@
+import { open, writeFile } from 'node:fs/promises';
+import { join } from 'node:path';
+import { expect, it, onTestFinished } from 'vitest';
+import { Inspectors } from '../../src/diff/inspector.js';
+import { unpack } from '../../src/diff/unpack.js';
+import { SnapshotterError } from '../../src/errors.js';
+import { temporaryFolder } from '../host/temporary.js';
+import { digestOf } from './apply-world.js';
+
+/** A file that takes minutes to hash and no space: all hole. */
+async function longFile(): Promise<string> {
+  const path = join(await temporaryFolder(), 'long');
+  const file = await open(path, 'w');
+  await file.truncate(2 ** 38);
+  await file.close();
+  return path;
+}
+
+function inspectors(): Inspectors {
+  const all = new Inspectors();
+  onTestFinished(() => all.close());
+  return all;
+}
+
+it('a long inspection ends at once when it is cancelled, and the next layer gets a fresh thread', async () => {
+  const all = inspectors();
+  const path = await longFile();
+  const inspector = all.lend();
+  const controller = new AbortController();
+  const layer = { path, size: 0, digest: digestOf(Buffer.alloc(0)) };
+  const { diff } = await unpack({
+    layer,
+    compression: 'none',
+    temporaryTar: `${path}.tar`,
+    inspector,
+    maxLayerBytes: 2 ** 40,
+    deadlineMs: 60_000,
+    signal: controller.signal,
+  });
+  const reason = new SnapshotterError('cancelled', 'enough');
+  setTimeout(() => controller.abort(reason), 100);
+  const started = performance.now();
+  await expect(diff.get()).rejects.toBe(reason);
+  expect(inspector.busy).toBe(true);
+  all.giveBack(inspector);
+  const next = all.lend();
+  expect(next).not.toBe(inspector);
+  const small = `${path}.small`;
+  await writeFile(small, 'x');
+  const found = await next.inspect({ path: small, digest: true, tar: false }).finish();
+  expect(found.digest).toBe(digestOf(Buffer.from('x')));
+  expect(performance.now() - started).toBeLessThan(10_000);
+});
+
+it('a thread that has nothing to read is lent again', async () => {
+  const all = inspectors();
+  const path = `${await longFile()}.small`;
+  await writeFile(path, 'x');
+  const inspector = all.lend();
+  await inspector.inspect({ path, digest: true, tar: false }).finish();
+  all.giveBack(inspector);
+  expect(all.lend()).toBe(inspector);
+});
+
+it('a reading whose thread is ended is told so', async () => {
+  const all = inspectors();
+  const reading = all
+    .lend()
+    .inspect({ path: await longFile(), digest: true, tar: false })
+    .finish();
+  const told = expect(reading).rejects.toMatchObject({ code: 'cancelled' });
+  await all.close();
+  await told;
+});
