@@ -4,6 +4,7 @@ import { join } from 'node:path';
 import { errnoOf, SnapshotterError } from '../errors.js';
 import { verifyLayer, type Superblock } from '../erofs/index.js';
 import { publish, removeTree, setImmutable, syncFolder, temporaryBeside } from '../host/index.js';
+import { Slots } from '../jobs.js';
 import type { Digest } from '../vocabulary.js';
 import { digestOfFileName, layerFileName, layerLinkName } from './names.js';
 import type { ConvertedLayer } from './target.js';
@@ -49,13 +50,7 @@ export async function publishAppliedLayer(
 export async function shareLayer(owner: string, layer: LayerRecord, folder: string): Promise<void> {
   const source = join(owner, layer.file);
   await checkUnchanged(source, layer);
-  const temporary = temporaryBeside(join(folder, layer.file));
-  try {
-    await hardLink(source, temporary);
-    await rename(temporary, join(folder, layer.file));
-  } finally {
-    await rm(temporary, { force: true });
-  }
+  await hardLink(source, join(folder, layer.file));
   await linkLayer(folder, layer.file);
 }
 
@@ -131,17 +126,37 @@ async function linkLayer(folder: string, file: string): Promise<void> {
   }
 }
 
-/** An immutable file takes no further name, so its attribute is lifted for that moment. */
+/** One at a time: whoever sets the attribute again sets it for all names of the file. */
+const lifting = new Slots(1);
+
+/**
+ * Gives a file its second name at once, without a temporary one: a link is whole from the start, and with the attribute set
+ * again neither name could be renamed or removed. An immutable file takes no further name, so the attribute is lifted for that
+ * moment.
+ */
 async function hardLink(source: string, target: string): Promise<void> {
+  if (await isSameFile(source, target)) return;
+  // What an Apply that did not finish left. The symbolic link points nowhere until the new name is there.
+  await removeTree(target);
   try {
     await link(source, target);
   } catch (error) {
-    if (errnoOf(error) !== 'EPERM' || !(await setImmutable(source, false))) throw error;
-    try {
-      await link(source, target);
-    } finally {
-      await setImmutable(source, true);
-    }
+    if (errnoOf(error) !== 'EPERM') throw error;
+    await lifting.run(() => linkImmutable(source, target, error));
+  }
+}
+
+async function isSameFile(one: string, other: string): Promise<boolean> {
+  const [first, second] = await Promise.all([one, other].map((path) => lstat(path).catch(() => undefined)));
+  return first !== undefined && first.dev === second?.dev && first.ino === second.ino;
+}
+
+async function linkImmutable(source: string, target: string, refusal: unknown): Promise<void> {
+  if (!(await setImmutable(source, false))) throw refusal;
+  try {
+    await link(source, target);
+  } finally {
+    await setImmutable(source, true);
   }
 }
 

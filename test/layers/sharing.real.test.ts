@@ -3,13 +3,14 @@ import { join } from 'node:path';
 import { afterEach, beforeEach, expect, it } from 'vitest';
 import { convertDirectory, layerUuid } from '../../src/erofs/index.js';
 import type { Digest } from '../../src/vocabulary.js';
+import { setImmutable } from '../../src/host/index.js';
 import { makeInProcessWorld, type InProcessWorld } from '../conformance/in-process.js';
 import { requires } from '../harness/requires.js';
 
 const digest: Digest = `sha256:${'a'.repeat(64)}`;
 const diffId: Digest = `sha256:${'b'.repeat(64)}`;
 
-requires('mkfs.erofs')('a layer that is here already', () => {
+requires('root', 'mkfs.erofs')('a layer that is here already', () => {
   let world: InProcessWorld;
   let layer: string;
   beforeEach(async () => {
@@ -44,6 +45,21 @@ requires('mkfs.erofs')('a layer that is here already', () => {
     expect((await stat(layer)).nlink).toBe(2);
     await world.port.commit('second', 'extract-2', { parent: 'first' });
     expect((await world.port.view('look', 'second'))[0]?.options.slice(2)).toHaveLength(2);
+  });
+
+  it('is shared by several at once while it is immutable, stays so, and leaves no other name', async () => {
+    expect(await setImmutable(layer, true)).toBe(true);
+    try {
+      const keys = ['extract-2', 'extract-3', 'extract-4'];
+      const shared = await Promise.all(keys.map((key) => adopt(key, digest)));
+      expect(shared).toEqual(keys.map(() => ({ diffId, tarBytes: 10_240 })));
+      expect((await stat(layer)).nlink).toBe(4);
+      await expect(writeFile(layer, 'changed')).rejects.toThrow('EPERM');
+      const names = await readdir(join(world.root, 'snapshots'), { recursive: true });
+      expect(names.filter((name) => name.includes('.tmp-'))).toEqual([]);
+    } finally {
+      await setImmutable(layer, false);
+    }
   });
 
   it('outlives the snapshot that held it first', async () => {
