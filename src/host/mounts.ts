@@ -51,8 +51,9 @@ export async function mountReadOnly(o: ImageMount | SourceMount): Promise<void> 
   if (!('image' in o)) return mount(o.source, o, o.options ?? []);
   const attached: string[] = [];
   const attachAs = async (image: string, access: 'read-only' | 'read-write') => {
-    const device = await attach(image, access, o.signal);
+    const device = await attach(image, access);
     attached.push(device);
+    throwIfCancelled(o);
     return device;
   };
   try {
@@ -89,14 +90,18 @@ async function mount(source: string, o: MountRequest, options: readonly string[]
   }
 }
 
-async function attach(
-  image: string,
-  access: 'read-only' | 'read-write',
-  signal: AbortSignal | undefined,
-): Promise<string> {
+/** Takes no signal: a losetup stopped between attaching and printing would leave a device whose name nobody knows. */
+async function attach(image: string, access: 'read-only' | 'read-write'): Promise<string> {
   const args = ['--find', '--show', ...(access === 'read-only' ? ['--read-only'] : []), image];
-  const { stdout } = await run('losetup', args, { deadlineMs, signal, what: `attaching ${image} to a loop device` });
+  const { stdout } = await run('losetup', args, { deadlineMs, what: `attaching ${image} to a loop device` });
   return stdout.trim();
+}
+
+function throwIfCancelled({ signal, target }: MountRequest): void {
+  if (!signal?.aborted) return;
+  const cause: unknown = signal.reason;
+  if (cause instanceof SnapshotterError) throw cause;
+  throw new SnapshotterError('cancelled', `mounting at ${target} was cancelled`, { facts: { target }, cause });
 }
 
 /**

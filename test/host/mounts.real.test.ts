@@ -1,6 +1,6 @@
 import { mkdir, readdir, readFile, truncate, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
-import { expect, onTestFinished, test } from 'vitest';
+import { expect, onTestFinished, test, vi } from 'vitest';
 import { diskUsage, listMounts, mountReadOnly, removeTree, run, unmount } from '../../src/host/index.js';
 import { requires } from '../harness/requires.js';
 import { temporaryFolder } from './temporary.js';
@@ -69,6 +69,24 @@ requires(
     }
     await expect.poll(() => loopDevices(image)).toBe('');
     expect((await listMounts()).some((mount) => mount.target === target)).toBe(false);
+  });
+
+  test('that is cancelled just after a device was attached leaves it not', async () => {
+    const { folder, image, target } = await ext4Image();
+    const { stdout: losetup } = await run('which', ['losetup'], { deadlineMs });
+    const script = `#!/bin/sh\n${losetup.trim()} "$@"\ncase "$*" in *--find*) : >"${folder}/attached"; sleep 0.3;; esac\n`;
+    await mkdir(join(folder, 'bin'));
+    await writeFile(join(folder, 'bin', 'losetup'), script, { mode: 0o755 });
+    vi.stubEnv('PATH', `${join(folder, 'bin')}:${process.env['PATH']}`);
+    onTestFinished(() => void vi.unstubAllEnvs());
+    const controller = new AbortController();
+    const mounting = mountReadOnly({ image, target, type: 'ext4', signal: controller.signal });
+    const outcome = expect(mounting).rejects.toMatchObject({ code: 'cancelled' });
+    await expect.poll(() => readdir(folder), { interval: 10 }).toContain('attached');
+    controller.abort();
+    await outcome;
+    expect(await loopDevices(image)).toBe('');
+    expect(await readdir(target)).toEqual([]);
   });
 
   test('with further devices hands each over, and none stays attached', async () => {
