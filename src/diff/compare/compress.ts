@@ -1,9 +1,10 @@
 import { createReadStream } from 'node:fs';
 import { open, rm } from 'node:fs/promises';
+import { dirname } from 'node:path';
 import type { Transform } from 'node:stream';
 import { pipeline } from 'node:stream/promises';
 import * as zlib from 'node:zlib';
-import { run } from '../../host/index.js';
+import { requireFreeBytes, run } from '../../host/index.js';
 import type { Compression } from '../media-types.js';
 
 export interface CompressOptions {
@@ -19,6 +20,11 @@ export type Bytes = AsyncIterable<Uint8Array>;
 /** Bytes that a compressor is given and gives at once. */
 const partBytes = 256 * 1024;
 
+/** Bytes that a tar on the disk leaves free, for the records of everything else there. */
+const reserveBytes = 64 * 1024 * 1024;
+/** Bytes that are written between two looks at what is free. */
+const stretchBytes = 16 * 1024 * 1024;
+
 /**
  * The same bytes give the same result: one thread, fixed levels, and no time or name in a header. node:zlib compresses in
  * libuv's threads, so calls that come meanwhile are answered.
@@ -28,7 +34,7 @@ export function compressed(source: Bytes, o: CompressOptions): Bytes {
   if (o.compression === 'none') return parts;
   if (o.compression === 'gzip') return through(parts, () => zlib.createGzip({ chunkSize: partBytes }));
   const { createZstdCompress } = zlib as { createZstdCompress?: () => Transform };
-  return createZstdCompress ? through(parts, createZstdCompress) : byProgram(parts, o);
+  return createZstdCompress ? through(parts, createZstdCompress) : compressedByProgram(parts, o);
 }
 
 async function* through(source: Bytes, create: () => Transform): AsyncGenerator<Uint8Array, void, undefined> {
@@ -45,13 +51,20 @@ async function* through(source: Bytes, create: () => Transform): AsyncGenerator<
   }
 }
 
-/** For a Node without zstd (before 22.15): the program reads a file and writes a file, both below the snapshotter's root. */
-async function* byProgram(source: Bytes, o: CompressOptions): AsyncGenerator<Uint8Array, void, undefined> {
+/**
+ * For a Node without zstd (before 22.15): the program reads a file and writes a file, both below the snapshotter's root.
+ *
+ * @throws SnapshotterError `resource-exhausted` when the tar, in which holes are zeros, would leave less than 64 MiB free
+ */
+export async function* compressedByProgram(
+  source: Bytes,
+  o: Omit<CompressOptions, 'compression'>,
+): AsyncGenerator<Uint8Array, void, undefined> {
   const [tarPath, zstdPath] = [o.temporary('layer.tar'), o.temporary('layer.tar.zst')];
   try {
     const tar = await open(tarPath, 'wx+', 0o600);
     try {
-      for await (const part of source) await tar.appendFile(part);
+      for await (const part of withRoom(source, dirname(tarPath))) await tar.appendFile(part);
       await compressFile(tarPath, zstdPath, o);
     } finally {
       await tar.close();
@@ -62,7 +75,23 @@ async function* byProgram(source: Bytes, o: CompressOptions): AsyncGenerator<Uin
   }
 }
 
-async function compressFile(tarPath: string, zstdPath: string, o: CompressOptions): Promise<void> {
+async function* withRoom(source: Bytes, folder: string): AsyncGenerator<Uint8Array, void, undefined> {
+  let checked = 0;
+  for await (const part of source) {
+    checked -= part.length;
+    if (checked < 0) {
+      checked = stretchBytes;
+      await requireFreeBytes(folder, stretchBytes + reserveBytes, 'a layer that is to be compressed');
+    }
+    yield part;
+  }
+}
+
+async function compressFile(
+  tarPath: string,
+  zstdPath: string,
+  o: Pick<CompressOptions, 'deadlineMs' | 'signal'>,
+): Promise<void> {
   const input = await open(tarPath, 'r');
   try {
     const output = await open(zstdPath, 'wx', 0o600);
