@@ -1,3 +1,4 @@
+import { randomBytes } from 'node:crypto';
 import { isCode, SnapshotterError } from '../errors.js';
 import type { Logger } from '../log.js';
 import { toInt64, type ContentMethods, type RequestOf, type ServiceClient } from '../protocol/index.js';
@@ -8,7 +9,7 @@ import { asContainerdError } from './errors.js';
 import type { Leases } from './leases.js';
 
 export interface NewBlob {
-  /** Name of the upload: one that is known and unfinished begins anew. */
+  /** Name of the upload: one that is known and unfinished begins anew. Empty for one of its own. */
   readonly ref: string;
   readonly content: AsyncIterable<Uint8Array>;
   /** Called when `content` has ended. `size` is in bytes. */
@@ -70,7 +71,8 @@ export class ContentWriter {
     }
   }
 
-  async #upload({ ref, content, finished, namespace, signal }: NewBlob, lease: string) {
+  async #upload({ ref: given, content, finished, namespace, signal }: NewBlob, lease: string) {
+    const ref = given === '' ? `erofs-snapshotter-diff-${randomBytes(12).toString('hex')}` : given;
     const metadata = inNamespace(namespace, lease);
     const call = this.#options.client.exchange('Write', { metadata, stallMs, signal });
     let opened = false;
@@ -89,8 +91,9 @@ export class ContentWriter {
       return { digest, labels, existed };
     } catch (error) {
       call.close();
-      // An upload that was not opened here is somebody else's.
-      if (opened) await this.#abort(ref, namespace);
+      // One that was not opened here may be somebody else's, unless nobody else can know its name: containerd may have opened
+      // it though the answer was not awaited.
+      if (opened || (given === '' && signal.aborted)) await this.#abort(ref, namespace);
       throw uploadError(error, ref, opened, this.#options.socketPath);
     } finally {
       call.close();

@@ -1,7 +1,7 @@
-import { createHash, randomBytes } from 'node:crypto';
+import { createHash } from 'node:crypto';
 import { errnoOf, SnapshotterError } from '../../errors.js';
 import { asSnapshotterError } from '../../host/index.js';
-import type { Slots } from '../../jobs.js';
+import { Slots } from '../../jobs.js';
 import type { CompareSides } from '../../layers/index.js';
 import type { Logger } from '../../log.js';
 import { withScope } from '../../scope.js';
@@ -26,6 +26,7 @@ export interface FinishedBlob {
 /** What Diff needs of a content store: to take a blob whose digest is known only at its end, and to keep it. */
 export interface BlobsPort {
   write(blob: {
+    /** Empty for one of its own. */
     readonly ref: string;
     readonly content: Bytes;
     /** Called when `content` has ended. */
@@ -66,9 +67,14 @@ interface Written {
   readonly route: 'upper' | 'trees';
 }
 
+/** How many Diffs have something mounted, and their snapshots locked, at once: reading or waiting for a slot. */
+const comparisonsAtOnce = 4;
+
 /** Makes layers of what changed between two snapshots, and puts them into containerd's content store. */
 export class LayerComparer {
   readonly #options: LayerComparerOptions;
+  /** Not the slots themselves: a Commit waits for one of them while it has its snapshot's key, for which a Diff waits. */
+  readonly #turns = new Slots(comparisonsAtOnce);
 
   constructor(options: LayerComparerOptions) {
     this.#options = options;
@@ -85,7 +91,8 @@ export class LayerComparer {
     const { mediaType, compression } = writtenMediaType(o.mediaType);
     try {
       const sides = await o.sides();
-      return { mediaType, ...(await this.#compareSides(o, compression, sides)) };
+      const written = await this.#turns.run(() => this.#compareSides(o, compression, sides), o.signal);
+      return { mediaType, ...written };
     } catch (error) {
       throw worded(error, o.signal);
     }
@@ -135,8 +142,7 @@ export class LayerComparer {
           const { digest: diffId } = uncompressed.result();
           return { ...blob.result(), labels: { ...labels, [uncompressedLabel]: diffId } };
         };
-        const ref = o.ref === '' ? `erofs-snapshotter-diff-${randomBytes(12).toString('hex')}` : o.ref;
-        const { namespace, lease } = o;
+        const { ref, namespace, lease } = o;
         await blobs.write({ ref, content: blob.bytes(), finished, namespace, lease, signal });
         const { digest, size } = blob.result();
         log.info({ digest, size, route, ms: Math.round(performance.now() - started) }, 'wrote a diff');
