@@ -56,10 +56,10 @@ describe('publishing', () => {
   });
 
   test('takes a temporary name in the same folder, each time another', () => {
-    const name = temporaryBeside('/root/snapshots/1/layer.erofs');
-    expect(dirname(name)).toBe('/root/snapshots/1');
+    const name = temporaryBeside('/var/lib/x/snapshots/1/layer.erofs');
+    expect(dirname(name)).toBe('/var/lib/x/snapshots/1');
     expect(basename(name)).toMatch(/^\.tmp-[0-9a-f]{16}-layer\.erofs$/);
-    expect(temporaryBeside('/root/snapshots/1/layer.erofs')).not.toBe(name);
+    expect(temporaryBeside('/var/lib/x/snapshots/1/layer.erofs')).not.toBe(name);
   });
 });
 
