@@ -24,6 +24,18 @@ export async function publish(temporary: string, finalPath: string): Promise<voi
 }
 
 /**
+ * The same for several files of one folder, which appear in the order given: the last one tells that all are there. Flushed side by
+ * side, and the folder once, since each flush may wait for the disk.
+ */
+export async function publishTogether(
+  files: readonly (readonly [temporary: string, finalPath: string])[],
+): Promise<void> {
+  await Promise.all(files.map(([temporary]) => syncFile(temporary)));
+  for (const [temporary, finalPath] of files) await rename(temporary, finalPath);
+  for (const folder of new Set(files.map(([, finalPath]) => dirname(finalPath)))) await syncFolder(folder);
+}
+
+/**
  * Writes a whole small file, which a reader or a crash sees either as it was or as it is meant; `mode` is 0600 when not given.
  * When it fails nothing is left behind.
  */

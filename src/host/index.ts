@@ -3,6 +3,7 @@ export { killGraceMs, run, type RunOptions, type RunResult } from './exec.js';
 export {
   makeFolder,
   publish,
+  publishTogether,
   syncFile,
   syncFolder,
   temporaryBeside,

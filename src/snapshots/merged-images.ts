@@ -1,9 +1,9 @@
-import { readFile, rm } from 'node:fs/promises';
+import { readFile, rm, writeFile } from 'node:fs/promises';
 import { basename } from 'node:path';
 
 import { mergeLayers, verifyMerged, type ErofsTools, type MergedImage } from '../erofs/index.js';
 import { describeError, isCode, SnapshotterError } from '../errors.js';
-import { publish, temporaryBeside, writeFileDurably } from '../host/index.js';
+import { asSnapshotterError, publishTogether, temporaryBeside } from '../host/index.js';
 import { Jobs, type Slots } from '../jobs.js';
 import { manifestLine } from '../layers/index.js';
 import type { Logger } from '../log.js';
@@ -89,15 +89,25 @@ export class MergedImages {
   }
 
   async #merge(owner: SnapshotFolder, layers: OldestFirst<string>): Promise<void> {
-    const temporary = temporaryBeside(owner.merged);
+    const [merged, manifest, disk] = [owner.merged, owner.manifest, owner.disk].map(temporaryBeside) as [
+      string,
+      string,
+      string,
+    ];
     try {
-      const image = await mergeLayers({ layers, output: temporary, deadlineMs: this.#options.deadlineMs });
+      const image = await mergeLayers({ layers, output: merged, deadlineMs: this.#options.deadlineMs });
+      await writeFile(manifest, manifestOf(layers), { mode: 0o600 });
+      await writeFile(disk, renderDescriptor(disksOf(owner, image, layers)), { mode: 0o600 });
       await rm(owner.disk, { force: true });
-      await publish(temporary, owner.merged);
-      await writeFileDurably(owner.manifest, manifestOf(layers));
-      await writeFileDurably(owner.disk, renderDescriptor(disksOf(owner, image, layers)));
+      await publishTogether([
+        [merged, owner.merged],
+        [manifest, owner.manifest],
+        [disk, owner.disk],
+      ]);
+    } catch (error) {
+      throw asSnapshotterError(error, 'merging layers', owner.path);
     } finally {
-      await rm(temporary, { force: true });
+      for (const temporary of [merged, manifest, disk]) await rm(temporary, { force: true });
     }
   }
 }
