@@ -7,14 +7,14 @@ import type { Disk } from '../../src/vm/index.js';
 
 const merged: Disk = {
   role: 'merged',
-  path: '/root/a, "b"/merged.vmdk',
+  path: '/srv/a, "b"/merged.vmdk',
   format: 'vmdk',
   readOnly: true,
   serial: 'erofs-merged',
 };
 const writable: Disk = {
   role: 'writable',
-  path: '/root/rwlayer.img',
+  path: '/srv/rwlayer.img',
   format: 'raw',
   readOnly: false,
   serial: 'erofs-writable',
