@@ -1,3 +1,4 @@
+export { fromLevel } from './database.js';
 export { compileFilters, type FilterSubject } from './filter.js';
 export { abridged, checkKey, checkLabels } from './keys.js';
 export { parseRecord, serializeRecord, type Serve, type SnapshotRecord } from './record.js';

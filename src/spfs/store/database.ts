@@ -1,0 +1,161 @@
+import { rename, rm, stat } from 'node:fs/promises';
+import { dirname } from 'node:path';
+import { Level } from 'level';
+import { errnoOf, SnapshotterError, type ErrorCode } from '../../errors.js';
+import { asSnapshotterError, syncFolder } from '../../host/index.js';
+import { fromLevel } from '../../metadata/index.js';
+
+const tableOf = (level: Level, name: string) => level.sublevel(name);
+type Table = ReturnType<typeof tableOf>;
+
+/**
+ * The LevelDB of the companion.
+ *
+ * - `objects`: digest in base32 → the layer or platform as JSON
+ * - `tags`: name + NUL + sequence, 16 digits → the entry as JSON (NUL cannot be part of a name)
+ * - `meta`: `format` → version of this layout; `counters` → {@link Counters} as JSON
+ */
+export interface Database {
+  readonly folder: string;
+  readonly level: Level;
+  readonly objects: Table;
+  readonly tags: Table;
+  readonly meta: Table;
+}
+
+export type Operation =
+  | { readonly type: 'put'; readonly sublevel: Table; readonly key: string; readonly value: string }
+  | { readonly type: 'del'; readonly sublevel: Table; readonly key: string };
+
+/**
+ * Written with every change. The numbers of objects and of tag entries tell at the next open whether LevelDB lost a part of
+ * its log without saying so; `commits` tells after a failed write whether that write took effect.
+ */
+export interface Counters {
+  readonly objects: number;
+  readonly entries: number;
+  readonly commits: number;
+}
+
+const formatVersion = 1;
+const formatKey = 'format';
+const countersKey = 'counters';
+
+export function putCounters({ meta }: Database, counters: Counters): Operation {
+  return { type: 'put', sublevel: meta, key: countersKey, value: JSON.stringify(counters) };
+}
+
+/**
+ * Opens the database in `folder`, which is made when it is absent, and checks that it is whole. The caller holds the lock.
+ *
+ * @throws SnapshotterError `data-loss` when it is damaged; `failed-precondition` when a program that does not know the lock
+ *   holds it, or a newer release wrote it; `resource-exhausted` when the disk is full
+ */
+export async function openDatabase(folder: string): Promise<{ database: Database; counters: Counters }> {
+  if (!(await isFolder(folder))) await create(folder);
+  const database = await opened(folder, false);
+  try {
+    return { database, counters: await verified(database) };
+  } catch (error) {
+    await database.level.close();
+    throw fromStore(error, folder);
+  }
+}
+
+/** What a LevelDB error means here. Any other error passes through. */
+export function fromStore(error: unknown, folder: string): unknown {
+  if (!errnoOf(error)?.startsWith('LEVEL_')) return error;
+  const { code, message, facts, next } = fromLevel(error, folder);
+  const ours = nextSteps[code]?.(folder) ?? next;
+  return new SnapshotterError(code, message, { facts, cause: error, ...(ours === undefined ? {} : { next: ours }) });
+}
+
+const nextSteps: Partial<Record<ErrorCode, (folder: string) => string>> = {
+  'failed-precondition': () => 'end the program that has it open',
+  'data-loss': (folder) => `move ${folder} away, then import and tag again`,
+};
+
+/** Under a temporary name first: a database that a crash left half made would look like a damaged one. */
+async function create(folder: string): Promise<void> {
+  const unfinished = `${folder}.unfinished`;
+  try {
+    await rm(unfinished, { recursive: true, force: true });
+    const database = await opened(unfinished, true);
+    const format = { type: 'put', sublevel: database.meta, key: formatKey, value: String(formatVersion) } as const;
+    const batch = [format, putCounters(database, { objects: 0, entries: 0, commits: 0 })];
+    await database.level.batch(batch, { sync: true }).finally(() => database.level.close());
+    await syncFolder(unfinished);
+    await rename(unfinished, folder);
+    await syncFolder(dirname(folder));
+  } catch (error) {
+    throw asSnapshotterError(fromStore(error, folder), `making ${folder}`, folder);
+  }
+}
+
+async function opened(folder: string, createIfMissing: boolean): Promise<Database> {
+  const level = new Level(folder, { createIfMissing, keyEncoding: 'utf8', valueEncoding: 'utf8' });
+  try {
+    await level.open();
+  } catch (error) {
+    throw fromStore(error, folder);
+  }
+  const [objects, tags, meta] = [tableOf(level, 'objects'), tableOf(level, 'tags'), tableOf(level, 'meta')];
+  return { folder, level, objects, tags, meta };
+}
+
+async function isFolder(folder: string): Promise<boolean> {
+  try {
+    if ((await stat(folder)).isDirectory()) return true;
+  } catch (error) {
+    if (errnoOf(error) === 'ENOENT') return false;
+    throw asSnapshotterError(error, `looking at ${folder}`, folder);
+  }
+  throw damaged(folder, 'it is not a folder');
+}
+
+async function verified(database: Database): Promise<Counters> {
+  const { folder, meta, objects, tags } = database;
+  const [format, text] = await meta.getMany([formatKey, countersKey]);
+  if (format !== undefined && Number(format) > formatVersion) {
+    throw new SnapshotterError('failed-precondition', `${folder} has format version ${format}`, {
+      facts: { path: folder, version: format, newestKnown: formatVersion },
+      next: `run a release that knows it (this one knows up to ${formatVersion}), see UPGRADING.md`,
+    });
+  }
+  const counters = parseCounters(text);
+  if (format !== String(formatVersion) || !counters)
+    throw damaged(folder, 'its format version or counters are missing');
+  const [objectsLeft, entriesLeft] = [(await objects.keys().all()).length, (await tags.keys().all()).length];
+  if (objectsLeft !== counters.objects) throw damaged(folder, `${objectsLeft} of ${counters.objects} objects are left`);
+  if (entriesLeft !== counters.entries) {
+    throw damaged(folder, `${entriesLeft} of ${counters.entries} tag entries are left`);
+  }
+  return counters;
+}
+
+/** Whether a batch that failed is there all the same: a sync can fail after the append. */
+export async function committed(folder: string, commits: number): Promise<boolean> {
+  const { database, counters } = await openDatabase(folder);
+  await database.level.close();
+  return counters.commits === commits;
+}
+
+function parseCounters(text: string | undefined): Counters | undefined {
+  try {
+    const { objects, entries, commits } = JSON.parse(text ?? '') as Record<string, unknown>;
+    return isCount(objects) && isCount(entries) && isCount(commits) ? { objects, entries, commits } : undefined;
+  } catch {
+    return undefined;
+  }
+}
+
+function isCount(value: unknown): value is number {
+  return Number.isSafeInteger(value) && (value as number) >= 0;
+}
+
+function damaged(folder: string, detail: string): SnapshotterError {
+  return new SnapshotterError('data-loss', `${folder} is damaged: ${detail}`, {
+    facts: { path: folder },
+    next: `move ${folder} away, then import and tag again`,
+  });
+}
