@@ -21,6 +21,40 @@ function isServiceError(error: unknown): error is ServiceError {
   return error instanceof Error && 'details' in error && 'code' in error && typeof error.code === 'number';
 }
 
+/** How containerd, a Go program, begins when it cannot reach a plugin of another process. */
+const pluginIsDown = /transport: (Error )?while dialing/i;
+const pluginIsUnknown = /snapshotter not loaded/;
+
+/** As `asContainerdError`, for a call that containerd hands on to the plugin `snapshotter`, if that is known. */
+export function asSnapshotError(
+  error: unknown,
+  what: string,
+  socketPath: string,
+  snapshotter: string | undefined,
+): unknown {
+  if (!isServiceError(error)) return error;
+  const facts = { containerd: socketPath, status: status[error.code], ...(snapshotter && { snapshotter }) };
+  if (error.code === status.UNAVAILABLE && pluginIsDown.test(error.details)) {
+    return new SnapshotterError(
+      'unavailable',
+      `erofs-snapshotter does not answer: containerd could not ${what}: ${error.details}`,
+      { facts, next: 'start erofs-snapshotter', cause: error },
+    );
+  }
+  if (snapshotter !== undefined && pluginIsUnknown.test(error.details)) {
+    return new SnapshotterError(
+      'failed-precondition',
+      `containerd at ${socketPath} has no snapshotter named ${JSON.stringify(snapshotter)}: ${error.details}`,
+      {
+        facts,
+        next: `add [proxy_plugins.${snapshotter}] to containerd's configuration and restart it, or name the right snapshotter`,
+        cause: error,
+      },
+    );
+  }
+  return asContainerdError(error, what, socketPath);
+}
+
 /** The error to throw for a failed call; `what` completes "containerd could not …". */
 export function asContainerdError(error: unknown, what: string, socketPath: string): unknown {
   if (!isServiceError(error)) return error;

@@ -6,6 +6,7 @@ export { fromInt64, fromWireDescriptor, toInt64, toTimestamp, toWireDescriptor, 
 export { contentService, type ContentMethods } from './content.js';
 export { diffService, type DiffMethods } from './diff.js';
 export { eventsService, type EventsMethods } from './events.js';
+export { imagesService, type ImageMessage, type ImagesMethods } from './images.js';
 export { introspectionService, type IntrospectionMethods } from './introspection.js';
 export { leasesService, type LeasesMethods } from './leases.js';
 export { snapshotsService, type SnapshotInfoMessage, type SnapshotsMethods } from './snapshots.js';

@@ -24,16 +24,40 @@ export interface DeleteLeaseRequest {
   readonly sync: boolean;
 }
 
-export interface AddLeaseResourceRequest {
+export interface ListLeasesRequest {
+  readonly filters: readonly string[];
+}
+
+export interface ListLeasesResponse {
+  readonly leases: readonly LeaseMessage[];
+}
+
+/** `type` is `content` for a blob, whose `id` is its digest, and `snapshots/<snapshotter>` for a snapshot's key or name. */
+export interface LeaseResourceMessage {
   readonly id: string;
-  /** `type` is `content` for a blob, whose `id` is its digest. */
-  readonly resource: { readonly id: string; readonly type: string };
+  readonly type: string;
+}
+
+export interface LeaseResourceRequest {
+  readonly id: string;
+  readonly resource: LeaseResourceMessage;
+}
+
+export interface ListLeaseResourcesRequest {
+  readonly id: string;
+}
+
+export interface ListLeaseResourcesResponse {
+  readonly resources: readonly LeaseResourceMessage[];
 }
 
 export interface LeasesMethods {
   readonly Create: Unary<CreateLeaseRequest, CreateLeaseResponse>;
   readonly Delete: Unary<DeleteLeaseRequest, Empty>;
-  readonly AddResource: Unary<AddLeaseResourceRequest, Empty>;
+  readonly List: Unary<ListLeasesRequest, ListLeasesResponse>;
+  readonly AddResource: Unary<LeaseResourceRequest, Empty>;
+  readonly DeleteResource: Unary<LeaseResourceRequest, Empty>;
+  readonly ListResources: Unary<ListLeaseResourcesRequest, ListLeaseResourcesResponse>;
 }
 
 export const leasesService: ServiceContract<LeasesMethods> = {

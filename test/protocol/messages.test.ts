@@ -4,6 +4,7 @@ import {
   definitionOf,
   diffService,
   eventsService,
+  imagesService,
   introspectionService,
   leasesService,
   loadDefinitions,
@@ -13,6 +14,7 @@ import type {
   ContentMethods,
   DiffMethods,
   EventsMethods,
+  ImagesMethods,
   IntrospectionMethods,
   LeasesMethods,
 } from '../../src/protocol/index.js';
@@ -69,7 +71,15 @@ const content: Samples<ContentMethods> = {
 const leases: Samples<LeasesMethods> = {
   Create: [{ id: 'i', labels }, { lease: { id: 'i', createdAt: time, labels } }],
   Delete: [{ id: 'i', sync: true }, {}],
+  List: [{ filters: ['f'] }, { leases: [{ id: 'i', createdAt: time, labels }] }],
   AddResource: [{ id: 'i', resource: { id: 'd', type: 'content' } }, {}],
+  DeleteResource: [{ id: 'i', resource: { id: 'k', type: 'snapshots/s' } }, {}],
+  ListResources: [{ id: 'i' }, { resources: [{ id: 'd', type: 'content' }] }],
+};
+const image = { name: 'n', labels, target: descriptor, createdAt: time, updatedAt: time };
+const images: Samples<ImagesMethods> = {
+  Get: [{ name: 'n' }, { image }],
+  List: [{ filters: ['f'] }, { images: [image] }],
 };
 const events: Samples<EventsMethods> = {
   Subscribe: [{ filters: ['f'] }, { timestamp: time, namespace: 'n', topic: 't', event: any }],
@@ -95,6 +105,7 @@ const services: readonly (readonly [
   [introspectionService, { ...introspection }],
   [leasesService, { ...leases }],
   [eventsService, { ...events }],
+  [imagesService, { ...images }],
 ];
 
 describe.each(services)('$name', (service, samples) => {
