@@ -1,0 +1,189 @@
+import type { ContainerdClient } from '../../containerd/index.js';
+import { isCode } from '../../errors.js';
+import type { Logger } from '../../log.js';
+import { hexOf, oldestFirst, newestFirst, type Digest, type Mount, type OldestFirst } from '../../vocabulary.js';
+import type { Chain, OpenChain, StoredObject } from '../model.js';
+import { buildChain } from './build.js';
+import { Holds, type Hold } from './holds.js';
+import { linksOf, spfsNamespace, type Link } from './names.js';
+import { discard, extractKey, unpackInto, type ChainTools, type LayerBlob } from './unpack.js';
+
+export interface ChainsOptions {
+  readonly containerd: ContainerdClient;
+  /** As containerd names the plugin. */
+  readonly snapshotter: string;
+  readonly log: Logger;
+}
+
+export interface EnsureOptions {
+  /** Of namespace `spfs`. */
+  readonly lease: string;
+  /** Layers that the snapshotter need not hold yet, by diff ID. */
+  readonly blobs?: ReadonlyMap<Digest, LayerBlob> | undefined;
+  readonly onLink?: ((link: Link) => void) | undefined;
+  readonly signal: AbortSignal;
+}
+
+export interface OpenOptions {
+  readonly blobs?: ReadonlyMap<Digest, LayerBlob> | undefined;
+  readonly signal: AbortSignal;
+}
+
+const objectLabel = 'spfs/object';
+const objectLeasePrefix = 'spfs-object-';
+const none: ReadonlyMap<Digest, LayerBlob> = new Map();
+
+/**
+ * Stacks of layers as chains of snapshots in containerd's namespace `spfs`, and what keeps them there.
+ *
+ * Every method throws SnapshotterError: `unavailable` when containerd or the snapshotter does not answer; `failed-precondition`
+ * when containerd has no such snapshotter, or a snapshot is quarantined; and the signal's reason.
+ */
+export class Chains {
+  readonly #options: ChainsOptions;
+  readonly #tools: ChainTools;
+  readonly #holds: Holds;
+
+  constructor(options: ChainsOptions) {
+    this.#options = options;
+    const { containerd, snapshotter, log } = options;
+    this.#tools = { snapshots: containerd.snapshots(snapshotter, spfsNamespace), differ: containerd.differ, log };
+    this.#holds = new Holds(containerd.leases, log);
+  }
+
+  /**
+   * Makes the stack a chain of committed snapshots under the lease. An empty stack is a chain without a name.
+   *
+   * @throws SnapshotterError `not-found` a layer that is not here
+   */
+  async ensure(layers: OldestFirst<Digest>, { lease, blobs = none, onLink, signal }: EnsureOptions): Promise<Chain> {
+    const links = linksOf(layers);
+    const { snapshotter } = this.#options;
+    if (links.length > 0) await buildChain(this.#tools, links, { snapshotter, lease, blobs, onLink, signal });
+    return { name: links.at(-1)?.name ?? '', layers };
+  }
+
+  /**
+   * Keeps an object's chain until `release`. Does nothing when it is kept already.
+   *
+   * @throws SnapshotterError `not-found` a layer that is not here
+   */
+  async keep(object: StoredObject, signal: AbortSignal): Promise<void> {
+    const { leases } = this.#options.containerd;
+    const layers = object.kind === 'platform' ? object.layers : oldestFirst(newestFirst([object.digest]));
+    const name = linksOf(layers).at(-1)?.name;
+    if (name === undefined) return;
+    const lease = leaseOf(object.digest);
+    const labels = { [objectLabel]: hexOf(object.digest) };
+    const isNew = await leases.createNamed({ namespace: spfsNamespace, id: lease, labels, signal });
+    try {
+      const type = `snapshots/${this.#options.snapshotter}`;
+      await leases.add(spfsNamespace, lease, { type, id: name }, signal);
+      // The lease is looked at before the snapshot is: one that stands now cannot be taken any more.
+      if (!(await this.#stands(name, signal)))
+        await this.#withHold(signal, (hold) => this.ensure(layers, { lease: hold, signal }));
+    } catch (error) {
+      if (isNew) await leases.release(spfsNamespace, lease);
+      throw error;
+    }
+  }
+
+  /** Gives up objects; unless something else keeps them, their snapshots are gone when this resolves. */
+  async release(digests: readonly Digest[], signal: AbortSignal): Promise<void> {
+    await this.#holds.deleteAll(digests.map(leaseOf), signal);
+  }
+
+  /** The objects that are kept, by digest. */
+  async kept(signal: AbortSignal): Promise<readonly Digest[]> {
+    const filter = `labels.${JSON.stringify(objectLabel)}`;
+    const found = await this.#options.containerd.leases.list(spfsNamespace, [filter], signal);
+    return found.map(({ id }): Digest => `sha256:${id.slice(objectLeasePrefix.length)}`);
+  }
+
+  /**
+   * The disks of a stack, for this process, until they are closed or it ends.
+   *
+   * @throws SnapshotterError `not-found` a layer that is not here
+   */
+  async open(layers: OldestFirst<Digest>, { blobs, signal }: OpenOptions): Promise<OpenChain> {
+    const name = linksOf(layers).at(-1)?.name;
+    const chain = { name: name ?? '', layers };
+    if (name === undefined) return { chain, mounts: [], close: () => Promise.resolve() };
+    const hold = await this.#holds.take('run', signal);
+    try {
+      const mounts = await this.#view(name, layers, hold, { blobs, signal });
+      return { chain, mounts, close: () => this.#close(hold) };
+    } catch (error) {
+      await this.#close(hold, true);
+      throw error;
+    }
+  }
+
+  /** Gives up what processes held that have ended. @returns how many leases there were */
+  sweep(signal: AbortSignal): Promise<number> {
+    return this.#holds.sweep(signal);
+  }
+
+  /** A lease for the time of an import. */
+  hold(signal: AbortSignal): Promise<Hold> {
+    return this.#holds.take('work', signal);
+  }
+
+  /**
+   * Makes a blob a layer of its own: a chain of one link.
+   *
+   * @returns the layer's diff ID.
+   */
+  async unpack(blob: LayerBlob, { lease, signal }: { lease: string; signal: AbortSignal }): Promise<Digest> {
+    const { snapshots, log } = this.#tools;
+    const key = extractKey();
+    try {
+      const mounts = await snapshots.prepare({ key, parent: '', lease, signal });
+      return await unpackInto(this.#tools, { ...blob, mounts, key, nameOf: (layer) => layer, lease, signal });
+    } catch (error) {
+      await discard(snapshots, key, log);
+      throw error;
+    }
+  }
+
+  async #view(name: Digest, layers: OldestFirst<Digest>, { lease }: Hold, o: OpenOptions): Promise<readonly Mount[]> {
+    const { signal } = o;
+    const view = () => this.#tools.snapshots.view({ key: lease, parent: name, lease, signal });
+    try {
+      return await view();
+    } catch (error) {
+      if (!isCode(error, 'not-found')) throw error;
+    }
+    await this.ensure(layers, { lease, ...o });
+    return view();
+  }
+
+  /** The view is called like its lease. */
+  async #close(hold: Hold, collect = false): Promise<void> {
+    await discard(this.#tools.snapshots, hold.lease, this.#options.log);
+    await hold.release(collect);
+  }
+
+  async #stands(name: Digest, signal: AbortSignal): Promise<boolean> {
+    try {
+      await this.#tools.snapshots.stat(name, signal);
+      return true;
+    } catch (error) {
+      if (isCode(error, 'not-found')) return false;
+      throw error;
+    }
+  }
+
+  async #withHold<T>(signal: AbortSignal, work: (lease: string) => Promise<T>): Promise<T> {
+    const hold = await this.#holds.take('work', signal);
+    try {
+      return await work(hold.lease);
+    } finally {
+      await hold.release(false);
+    }
+  }
+}
+
+function leaseOf(digest: Digest): string {
+  return `${objectLeasePrefix}${hexOf(digest)}`;
+}

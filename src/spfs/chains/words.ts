@@ -1,0 +1,52 @@
+import { SnapshotterError } from '../../errors.js';
+import type { Digest } from '../../vocabulary.js';
+import { shortForm, toBase32 } from '../digest.js';
+import { spfsNamespace, type Link } from './names.js';
+
+/** What the snapshotter or containerd said of one link, with the layer that it was about. Anything else stays as it is. */
+export function aboutLink(error: unknown, { layer, position, of }: Link): unknown {
+  // Whoever does not answer has nothing to say about a layer.
+  if (!(error instanceof SnapshotterError) || error.code === 'unavailable' || error.code === 'cancelled') return error;
+  const which = of === 1 ? `layer ${shortForm(layer)}` : `layer ${shortForm(layer)} (${position} of ${of} from below)`;
+  return new SnapshotterError(error.code, `${which} cannot be used: ${error.message}`, {
+    facts: { ...error.facts, layer, digest: toBase32(layer) },
+    next: error.next,
+    cause: error,
+  });
+}
+
+export function missingLayer(layer: Digest): SnapshotterError {
+  return new SnapshotterError(
+    'not-found',
+    `layer ${shortForm(layer)} is not here: erofs-snapshotter holds no layer ${toBase32(layer)} (${layer})`,
+    {
+      facts: { layer, digest: toBase32(layer) },
+      next: 'import the image, tar or folder that it came with again',
+    },
+  );
+}
+
+/** For a blob that does not have the layer it is said to have. */
+export function anotherLayer(layer: Digest, found: string, blob: string): SnapshotterError {
+  return new SnapshotterError('data-loss', `blob ${blob} unpacks to ${found}, and should be layer ${layer}`, {
+    facts: { layer, digest: toBase32(layer), found, blob },
+    next: 'remove the image and pull it again',
+  });
+}
+
+/** For a snapshot that containerd lists and that is not there however often it is asked for. */
+export function unsettled(links: readonly Link[], snapshotter: string, cause: unknown): SnapshotterError {
+  const top = links.at(-1)?.name ?? '';
+  const said = cause instanceof Error ? `: ${cause.message}` : '';
+  return new SnapshotterError(
+    'unavailable',
+    `the chain ${top} of ${links.length} layers cannot be completed: its snapshots vanish while it is built${said}`,
+    {
+      facts: { chain: top, layers: links.length },
+      next:
+        `try again; if it stays so, containerd lists snapshots that erofs-snapshotter does not have: remove those with ` +
+        `\`ctr -n ${spfsNamespace} snapshots --snapshotter ${snapshotter} rm NAME\``,
+      cause,
+    },
+  );
+}
