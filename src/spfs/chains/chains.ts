@@ -1,7 +1,7 @@
 import type { ContainerdClient } from '../../containerd/index.js';
 import { isCode } from '../../errors.js';
 import type { Logger } from '../../log.js';
-import { hexOf, oldestFirst, newestFirst, type Digest, type Mount, type OldestFirst } from '../../vocabulary.js';
+import { hexOf, type Digest, type Mount, type OldestFirst } from '../../vocabulary.js';
 import type { Chain, OpenChain, StoredObject } from '../model.js';
 import { buildChain } from './build.js';
 import { Holds, type Hold } from './holds.js';
@@ -51,6 +51,11 @@ export class Chains {
     this.#holds = new Holds(containerd.leases, log);
   }
 
+  /** As containerd names the plugin. */
+  get snapshotter(): string {
+    return this.#options.snapshotter;
+  }
+
   /**
    * Makes the stack a chain of committed snapshots under the lease. An empty stack is a chain without a name.
    *
@@ -70,7 +75,7 @@ export class Chains {
    */
   async keep(object: StoredObject, signal: AbortSignal): Promise<void> {
     const { leases } = this.#options.containerd;
-    const layers = object.kind === 'platform' ? object.layers : oldestFirst(newestFirst([object.digest]));
+    const layers = object.kind === 'platform' ? object.layers : oneLayer(object.digest);
     const name = linksOf(layers).at(-1)?.name;
     if (name === undefined) return;
     const lease = leaseOf(object.digest);
@@ -182,6 +187,10 @@ export class Chains {
       await hold.release(false);
     }
   }
+}
+
+function oneLayer(layer: Digest): OldestFirst<Digest> {
+  return [layer] as unknown as OldestFirst<Digest>;
 }
 
 function leaseOf(digest: Digest): string {
