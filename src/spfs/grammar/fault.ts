@@ -1,0 +1,87 @@
+import { describeError, SnapshotterError, type ErrorCode } from '../../errors.js';
+
+/** What is wrong with a text, before it is known where that text stands. */
+export interface Fault {
+  /** Index of the character, counted from 0. */
+  readonly at: number;
+  readonly what: string;
+  readonly next: string;
+}
+
+/** Where something is wrong: in a file, in a text, or in a text of a file. */
+export interface Where {
+  readonly file?: string | undefined;
+  /** Counted from 1. */
+  readonly line?: number | undefined;
+  /** Counted from 1. */
+  readonly column?: number | undefined;
+  /** Such as `contents[1].dest`. */
+  readonly field?: string | undefined;
+  /** The env spec, and the index of the character in it. */
+  readonly spec?: { readonly text: string; readonly at: number } | undefined;
+}
+
+interface Details {
+  /** `invalid-argument` when not given. */
+  readonly code?: ErrorCode;
+  readonly next: string;
+  readonly cause?: unknown;
+  /** The files that led there, as `file:line`. */
+  readonly chain?: readonly string[];
+}
+
+/** An error whose message begins with its place: `FILE:LINE: FIELD: what`, or `env spec "…", character N: what`. */
+export function specError(where: Where, what: string, details: Details): SnapshotterError {
+  const { code = 'invalid-argument', next, cause, chain = [] } = details;
+  const { file, line, column, field } = where;
+  return new SnapshotterError(code, [...inFile(where), ...inText(where), what].join(': '), {
+    facts: {
+      ...(file === undefined ? {} : { file }),
+      ...(line === undefined ? {} : { line }),
+      ...(column === undefined ? {} : { column }),
+      ...(field === undefined ? {} : { field }),
+      ...(chain.length === 0 ? {} : { chain }),
+    },
+    next,
+    cause,
+  });
+}
+
+/** `FILE:LINE: FIELD`, as far as known; empty for an item of the env spec itself. */
+export function describePlace(where: Where): string {
+  return inFile(where).join(': ');
+}
+
+/** Asks the filesystem something about a path; what goes wrong is told with the place that named it. */
+export async function attempt<T>(where: Where, path: string, work: () => Promise<T>): Promise<T> {
+  try {
+    return await work();
+  } catch (error) {
+    throw specError(where, `${shown(path)} cannot be read: ${describeError(error)}`, {
+      code: 'failed-precondition',
+      next: 'check its permissions, and those of the folders above it',
+      cause: error,
+    });
+  }
+}
+
+/** A path for a message: as it is, unless that would upset a terminal. */
+export function shown(path: string): string {
+  return /^[^\p{C}]{1,1000}$/u.test(path) ? path : quoted(path);
+}
+
+/** A text for a message: in quotes, on one line, not too long. */
+export function quoted(text: string): string {
+  return JSON.stringify(text.length <= 200 ? text : `${text.slice(0, 200)}…`);
+}
+
+function inFile({ file, line, column, field }: Where): string[] {
+  if (file === undefined) return [];
+  const place = [shown(file), line, column].filter((part) => part !== undefined).join(':');
+  return field === undefined ? [place] : [place, field];
+}
+
+function inText({ file, spec }: Where): string[] {
+  if (spec === undefined) return [];
+  return [`${file === undefined ? 'env spec ' : ''}${quoted(spec.text)}, character ${spec.at + 1}`];
+}
