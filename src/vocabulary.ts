@@ -47,6 +47,9 @@ export type Labels = Readonly<Record<string, string>>;
 /** Given on Commit or Diff: the runtime has frozen the guest's filesystem, so the image may be read while QEMU holds it. */
 export const quiescedLabel = 'containerd.io/snapshot/erofs.quiesced';
 
+/** Given on Prepare and Commit: the chain ID of what the snapshot holds, or will hold once it is committed. */
+export const snapshotRefLabel = 'containerd.io/snapshot.ref';
+
 /** A chain as containerd walks it: the newest layer first. */
 export type NewestFirst<T> = readonly T[] & { readonly order: 'newest-first' };
 /** Layers as an image, a VMDK and `device=` options list them: the oldest first. */

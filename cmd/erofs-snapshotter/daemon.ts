@@ -44,12 +44,13 @@ async function listen(config: Config, log: Logger, scope: Scope): Promise<Snapsh
   const tools = await checkTools(log);
   const slots = new Slots(config.maxConversions);
   const conversionTimeoutMs = config.conversionTimeoutSeconds * 1000;
-  const { root, defaultSize, setImmutable } = config;
+  const { root, defaultSize, setImmutable, shareLayers } = config;
 
   const snapshotter = await Snapshotter.open({
     root,
     defaultSize,
     setImmutable,
+    shareLayers,
     tools,
     slots,
     conversionTimeoutMs,

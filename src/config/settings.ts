@@ -1,7 +1,7 @@
 import { availableParallelism } from 'node:os';
 import type { z } from 'zod';
 import { writableLayerLimits } from '../ext4/index.js';
-import { countOf, group, logLevel, namespace, rootPath, sizeWithin, socketPath, yesOrNo } from './values.js';
+import { countOf, group, logLevel, namespace, oneOf, rootPath, sizeWithin, socketPath, yesOrNo } from './values.js';
 
 /** One thing that can be configured: where it is given, what it may be, and what it is when it is not given. */
 export interface Setting {
@@ -103,6 +103,15 @@ export const settings = {
     fallback: () => 1800,
     meaning: 'seconds that converting one layer, or merging one chain, may take',
     schema: countOf('seconds', 7 * 24 * 3600),
+  },
+  shareLayers: {
+    toml: 'share_layers',
+    argument: '<whose>',
+    environment: 'EROFS_SNAPSHOTTER_SHARE_LAYERS',
+    default: 'all',
+    fallback: () => 'all',
+    meaning: 'whose layers that are here already are used again: those of all namespaces, or of the same namespace',
+    schema: oneOf(['all', 'namespace']),
   },
   convertAhead: {
     toml: 'convert_ahead',

@@ -78,6 +78,11 @@ export const logLevel = text
   .transform((value) => value.toLowerCase() as LogLevel)
   .refine((value) => logLevels.includes(value), { error: `is none of ${logLevels.join(', ')}` });
 
+/** One of a few words. */
+export function oneOf<const Word extends string>(words: readonly Word[]) {
+  return z.enum(words, { error: `is none of ${words.join(', ')}` });
+}
+
 /** @param unit what is counted, in the plural. */
 export function countOf(unit: string, largest: number) {
   const error = `is not a whole number of ${unit} from 1 to ${largest}`;

@@ -13,7 +13,7 @@ export interface SnapshotterPort<Target, Sides> {
   stat(key: string): Promise<SnapshotInfo>;
   /** `paths` are a field mask's; none means all that can change. */
   update(info: { readonly name: string; readonly labels: Labels }, paths: readonly string[]): Promise<SnapshotInfo>;
-  list(filters: readonly string[]): AsyncIterable<SnapshotInfo>;
+  list(filters: readonly string[], namespace: string): AsyncIterable<SnapshotInfo>;
   usage(key: string): Promise<{ readonly bytes: number; readonly inodes: number }>;
   cleanup(): Promise<void>;
   /** Where a layer applied to these mounts belongs. */

@@ -12,11 +12,11 @@ const kinds = { view: 'VIEW', active: 'ACTIVE', committed: 'COMMITTED' } as cons
 /** Translates between messages and the snapshotter. The `snapshotter` field of a request is ours, whatever it says. */
 export function snapshotsHandlers(snapshotter: SnapshotterPort<unknown, unknown>): Handlers<SnapshotsMethods> {
   return {
-    Prepare: async ({ key, parent, labels }, { signal }) => ({
-      mounts: await snapshotter.prepare({ key, parent, labels, signal }),
+    Prepare: async ({ key, parent, labels }, { namespace, signal }) => ({
+      mounts: await snapshotter.prepare({ key, parent, labels, namespace, signal }),
     }),
-    View: async ({ key, parent, labels }, { signal }) => ({
-      mounts: await snapshotter.view({ key, parent, labels, signal }),
+    View: async ({ key, parent, labels }, { namespace, signal }) => ({
+      mounts: await snapshotter.view({ key, parent, labels, namespace, signal }),
     }),
     Mounts: async ({ key }) => ({ mounts: await snapshotter.mounts(key) }),
     Commit: async ({ name, key, labels, parent }, { signal }) => {
@@ -37,8 +37,8 @@ export function snapshotsHandlers(snapshotter: SnapshotterPort<unknown, unknown>
       const { name, labels } = info;
       return { info: toMessage(await snapshotter.update({ name, labels }, updateMask?.paths ?? [])) };
     },
-    List: async function* ({ filters }) {
-      for await (const page of pagesOf(snapshotter.list(filters))) yield { info: page.map(toMessage) };
+    List: async function* ({ filters }, { namespace }) {
+      for await (const page of pagesOf(snapshotter.list(filters, namespace))) yield { info: page.map(toMessage) };
     },
     Usage: async ({ key }) => {
       const { bytes, inodes } = await snapshotter.usage(key);

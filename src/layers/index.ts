@@ -1,3 +1,4 @@
+export { chainIdOf } from './chain-id.js';
 export {
   checkLayer,
   checkUnchanged,
@@ -8,7 +9,7 @@ export {
   withdrawLayers,
   type LayerRecord,
 } from './folder.js';
-export { manifestLine } from './names.js';
-export { HeldLayers } from './shared.js';
+export { digestOfFileName, manifestLine } from './names.js';
+export { HeldLayers, type HeldLayer } from './shared.js';
 export type { ComparedTree, CompareSides } from './compare-sides.js';
 export type { ConvertedLayer, ExtractTarget, LayerTar } from './target.js';

@@ -5,6 +5,8 @@ import type { LayerRecord } from './folder.js';
 export interface HeldLayer {
   readonly id: number;
   readonly layer: LayerRecord;
+  /** The containerd namespace that it was made for, when known. */
+  readonly namespace: string | undefined;
 }
 
 /**

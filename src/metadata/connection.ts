@@ -10,6 +10,7 @@ import {
   type Database,
   type Operation,
 } from './database.js';
+import type { SnapshotRecord } from './record.js';
 import { verifyDatabase } from './verify.js';
 
 const emptyCounters: Counters = { nextId: 1, snapshots: 0, commits: 0 };
@@ -31,11 +32,18 @@ export class Connection {
     this.#counters = counters;
   }
 
-  /** @throws SnapshotterError as `MetadataStore.open` */
-  static async open(folder: string, log: Logger): Promise<{ connection: Connection; created: boolean }> {
+  /**
+   * @param seen is shown every record that is there
+   * @throws SnapshotterError as `MetadataStore.open`
+   */
+  static async open(
+    folder: string,
+    log: Logger,
+    seen: (record: SnapshotRecord) => void,
+  ): Promise<{ connection: Connection; created: boolean }> {
     const { database, created } = await openDatabase(folder);
     try {
-      const counters = created ? await initialize(database) : await verifyDatabase(database, folder);
+      const counters = created ? await initialize(database) : await verifyDatabase(database, folder, seen);
       return { connection: new Connection(folder, log, database, counters), created };
     } catch (error) {
       await database.level.close();

@@ -1,4 +1,4 @@
-import type { Labels } from '../vocabulary.js';
+import { snapshotRefLabel, type Labels } from '../vocabulary.js';
 import { compilePattern } from './filter-pattern.js';
 import { filterError, parseFilter, type Selector } from './filter-syntax.js';
 
@@ -35,6 +35,19 @@ export function compileFilters(filters: readonly string[]): Predicate {
   const alternatives = filters.map(compileFilter);
   if (alternatives.length === 0) return () => true;
   return (info) => alternatives.some((matches) => matches(info));
+}
+
+/**
+ * What a filter asks for when it asks for one chain ID, and, as containerd does for what it wants to adopt, for one parent:
+ * `labels."containerd.io/snapshot.ref"==X,parent=="Y"`. Undefined for a filter that lets others through too.
+ *
+ * @throws SnapshotterError as {@link compileFilters}
+ */
+export function refAskedFor(filter: string): { readonly ref: string; readonly parent: string | undefined } | undefined {
+  const equal = (filter === '' ? [] : parseFilter(filter)).filter(({ operator }) => operator === '==');
+  const ref = equal.find(({ path }) => path[0] === 'labels' && path.slice(1).join('.') === snapshotRefLabel);
+  const parent = equal.find(({ path }) => path[0] === 'parent');
+  return ref && { ref: ref.value, parent: parent?.value };
 }
 
 function compileFilter(filter: string): Predicate {

@@ -1,6 +1,6 @@
 export { fromLevel } from './database.js';
-export { compileFilters, type FilterSubject } from './filter.js';
+export { compileFilters, refAskedFor, type FilterSubject } from './filter.js';
 export { abridged, checkKey, checkLabels } from './keys.js';
 export { parseRecord, serializeRecord, type Serve, type SnapshotRecord } from './record.js';
 export { MetadataStore } from './store.js';
-export type { Transaction } from './transaction.js';
+export { byBytes, type Transaction } from './transaction.js';

@@ -2,8 +2,11 @@ import { z } from 'zod';
 import { SnapshotterError } from '../errors.js';
 import { isDigest, type Digest } from '../vocabulary.js';
 
-/** The version of the stored JSON, of the LevelDB value and of snapshot.json alike. See UPGRADING.md. */
-const recordVersion = 1;
+/**
+ * The version of the stored JSON, of the LevelDB value and of snapshot.json alike. See UPGRADING.md. A record is written in the
+ * oldest version that can hold it, so that an upgrade by itself rewrites none: 2 brought `namespace`.
+ */
+const recordVersion = 2;
 
 const fileName = z
   .string()
@@ -46,6 +49,7 @@ const snapshotRecord = z.strictObject({
   createdAt: z.iso.datetime(),
   updatedAt: z.iso.datetime(),
   role: z.enum(['extract', 'container', 'view']),
+  namespace: z.string().min(1).optional(),
   serve: serve.optional(),
   writableBytes: z.int().min(0).optional(),
   layer: z
@@ -72,7 +76,8 @@ export type Serve = z.output<typeof serve>;
 
 /**
  * What the store knows about one snapshot. `key` is the key of a View or Active, the name of a committed one; `parent`
- * is a committed name or '' for none; times are ISO 8601 in UTC. `role` is what it was prepared as and survives Commit.
+ * is a committed name or '' for none; times are ISO 8601 in UTC. `role` is what it was prepared as and survives Commit, as
+ * does `namespace`, the containerd namespace of the call that made it (absent when version 1 wrote it).
  * `quarantine` says why it cannot be used. `layer.applied` is there when Apply made the layer: the digest of the blob it
  * came from, the digest and size in bytes of the tar in it, and the image's time of modification in nanoseconds, by which
  * a later change is noticed.
@@ -98,7 +103,7 @@ export function parseRecord(json: unknown, where: string): SnapshotRecord {
 }
 
 export function serializeRecord(record: SnapshotRecord): string {
-  return JSON.stringify({ version: recordVersion, ...record });
+  return JSON.stringify({ version: record.namespace === undefined ? 1 : recordVersion, ...record });
 }
 
 function parseJson(text: string, where: string): unknown {
@@ -110,14 +115,14 @@ function parseJson(text: string, where: string): unknown {
 }
 
 function checkVersion(version: unknown, where: string): void {
-  if (version === recordVersion) return;
+  if (version === 1 || version === recordVersion) return;
   if (typeof version === 'number' && version > recordVersion) {
     throw new SnapshotterError('failed-precondition', `${where} has format version ${version}`, {
       facts: { where, version, newestKnown: recordVersion },
       next: `run a release that knows it (this one knows up to ${recordVersion}), see UPGRADING.md`,
     });
   }
-  throw broken(where, `field "version": expected ${recordVersion}`);
+  throw broken(where, `field "version": expected 1 to ${recordVersion}`);
 }
 
 function broken(where: string, detail: string, cause?: unknown): SnapshotterError {

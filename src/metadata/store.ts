@@ -2,14 +2,15 @@ import { AsyncLocalStorage } from 'node:async_hooks';
 import { SnapshotterError } from '../errors.js';
 import { Slots } from '../jobs.js';
 import type { Logger } from '../log.js';
-import type { NewestFirst } from '../vocabulary.js';
+import { snapshotRefLabel, type NewestFirst } from '../vocabulary.js';
 import { readChain } from './chain.js';
 import { Connection } from './connection.js';
 import { childKey, childRange, fromLevel, idKey } from './database.js';
 import { abridged } from './keys.js';
 import { rebuildDatabase, type RebuildReport } from './rebuild.js';
 import { parseRecord, type SnapshotRecord } from './record.js';
-import { Transaction } from './transaction.js';
+import { RefIndex } from './ref-index.js';
+import { byBytes, Transaction } from './transaction.js';
 
 /** A writer that keeps the others waiting for longer than this is logged. */
 const slowHoldMs = 1000;
@@ -22,14 +23,16 @@ export class MetadataStore {
   /** True when `open` found no database and made an empty one: not the same as a root without snapshots. */
   readonly created: boolean;
   readonly #connection: Connection;
+  readonly #refs: RefIndex;
   readonly #log: Logger;
   readonly #writer = new Slots(1);
   readonly #current = new AsyncLocalStorage<Transaction>();
   #nextId: number;
   #closing: Promise<void> | undefined;
 
-  private constructor(connection: Connection, log: Logger, created: boolean) {
+  private constructor(connection: Connection, log: Logger, created: boolean, refs: RefIndex) {
     this.#connection = connection;
+    this.#refs = refs;
     this.#log = log;
     this.#nextId = connection.counters.nextId;
     this.created = created;
@@ -42,8 +45,9 @@ export class MetadataStore {
    *   process holds it or a newer release wrote it (then do not rebuild)
    */
   static async open(folder: string, log: Logger): Promise<MetadataStore> {
-    const { connection, created } = await Connection.open(folder, log);
-    return new MetadataStore(connection, log, created);
+    const refs = new RefIndex();
+    const { connection, created } = await Connection.open(folder, log, (record) => refs.set(record.key, record));
+    return new MetadataStore(connection, log, created, refs);
   }
 
   /**
@@ -92,6 +96,21 @@ export class MetadataStore {
   async children(key: string): Promise<string[]> {
     const found = await this.#connection.use(({ children }) => children.keys(childRange(key)).all());
     return found.map((child) => child.slice(childKey(key, '').length));
+  }
+
+  /**
+   * The records with this chain ID as label `containerd.io/snapshot.ref`, ordered by the bytes of their keys. What is written
+   * while this reads may be in it or not.
+   */
+  async withRef(ref: string): Promise<readonly SnapshotRecord[]> {
+    const keys = [...this.#refs.find(ref)].sort(byBytes);
+    if (keys.length === 0) return [];
+    const texts = await this.#connection.use(({ snapshots }) => snapshots.getMany(keys));
+    const records = keys.flatMap((key, index) => {
+      const text = texts[index];
+      return text === undefined ? [] : [parseRecord(text, abridged(key))];
+    });
+    return records.filter(({ labels }) => labels[snapshotRefLabel] === ref);
   }
 
   /** Every record, ordered by the bytes of its key, as of the moment the iteration starts; memory stays bounded. */
@@ -155,6 +174,7 @@ export class MetadataStore {
         tx.finish();
         const { counters, operations } = tx.operations(this.#nextId);
         if (operations.length > 0) await this.#connection.commit(operations, counters);
+        for (const [key, record] of tx.written) this.#refs.set(key, record);
         return result;
       } finally {
         tx.finish();

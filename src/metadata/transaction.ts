@@ -27,7 +27,6 @@ export class Transaction {
   readonly #database: Database;
   readonly #counters: Counters;
   readonly #ids: Ids;
-  /** The records written here; undefined for deleted ones. */
   readonly #written = new Map<string, SnapshotRecord | undefined>();
   /** Changes of the index: `children` key → now there, or now gone. */
   readonly #childChanges = new Map<string, boolean>();
@@ -43,6 +42,11 @@ export class Transaction {
 
   get isOpen(): boolean {
     return this.#open;
+  }
+
+  /** The records written here, by key; undefined for deleted ones. */
+  get written(): ReadonlyMap<string, SnapshotRecord | undefined> {
+    return this.#written;
   }
 
   async get(key: string): Promise<SnapshotRecord | undefined> {
@@ -211,6 +215,6 @@ function misuse(what: string): SnapshotterError {
 }
 
 /** The order of LevelDB's keys. */
-function byBytes(left: string, right: string): number {
+export function byBytes(left: string, right: string): number {
   return Buffer.compare(Buffer.from(left), Buffer.from(right));
 }

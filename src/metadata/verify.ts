@@ -20,9 +20,14 @@ const readAtOnce = 500;
  * Reads the whole database once: every record, both indexes, the counters. LevelDB skips damaged parts of its log
  * without a word, so that it opened proves nothing.
  *
+ * @param seen is shown every record
  * @throws SnapshotterError `data-loss` naming what does not fit; `failed-precondition` for a newer format
  */
-export async function verifyDatabase(database: Database, folder: string): Promise<Counters> {
+export async function verifyDatabase(
+  database: Database,
+  folder: string,
+  seen: (record: SnapshotRecord) => void,
+): Promise<Counters> {
   const counters = await readCounters(database, folder);
   const iterator = database.snapshots.iterator();
   let records = 0;
@@ -31,6 +36,7 @@ export async function verifyDatabase(database: Database, folder: string): Promis
     for (let some = await iterator.nextv(readAtOnce); some.length > 0; some = await iterator.nextv(readAtOnce)) {
       const parsed = some.map(([key, text]) => checkRecord(key, text, counters, folder));
       await checkIndexes(database, parsed, folder);
+      parsed.forEach(seen);
       records += parsed.length;
       parented += parsed.filter(({ parent }) => parent !== '').length;
     }

@@ -2,7 +2,7 @@ import { rm } from 'node:fs/promises';
 
 import { convertDirectory, snapshotUuid } from '../erofs/index.js';
 import { SnapshotterError } from '../errors.js';
-import { asSnapshotterError, diskUsage, removeTree, setImmutable, temporaryBeside } from '../host/index.js';
+import { asSnapshotterError, diskUsage, removeTree, temporaryBeside } from '../host/index.js';
 import { checkUnchanged, publishConvertedLayer, withdrawLayers, type LayerRecord } from '../layers/index.js';
 import { checkKey, checkLabels, type SnapshotRecord } from '../metadata/index.js';
 import { withScope } from '../scope.js';
@@ -12,6 +12,7 @@ import { exists } from './exists.js';
 import { mustBeWholeUpper } from './guest-upper.js';
 import { mountUpper } from './mounted-upper.js';
 import type { SnapshotFolder } from './paths.js';
+import { protect } from './protect.js';
 import { existing, isRecorded, mustBeFree, mustBeSound, usableParent, writeRecordFile } from './records.js';
 import { isQuiesced } from './requests.js';
 
@@ -185,13 +186,14 @@ async function recordCommit(context: Context, { located, layer }: Published, req
       createdAt: now,
       updatedAt: now,
       role: active.role,
+      ...(active.namespace === undefined ? {} : { namespace: active.namespace }),
       layer,
       usage,
     };
     await writeRecordFile(context, committed);
     await tx.rename(active.key, committed);
   });
-  context.layers.add({ id: active.id, layer });
+  context.layers.add({ id: active.id, layer, namespace: active.namespace });
   if (context.setImmutable) await protect(context, folder.layer(layer.file));
 }
 
@@ -205,15 +207,6 @@ async function withdraw(context: Context, { record: active, folder, source }: Lo
     await store.exclusive('withdraw', async (tx) => writeRecordFile(context, await existing(tx, active.key)));
   } catch (error) {
     context.log.error({ err: error, key: active.key }, 'could not take back what a failed commit made');
-  }
-}
-
-async function protect(context: Context, layerPath: string): Promise<void> {
-  try {
-    const supported = await setImmutable(layerPath, true);
-    if (!supported) context.log.debug({ path: layerPath }, 'this filesystem has no immutable attribute');
-  } catch (error) {
-    context.log.warn({ err: error, path: layerPath }, 'could not make a committed layer immutable');
   }
 }
 

@@ -5,14 +5,21 @@ import type { HeldLayers } from '../layers/index.js';
 import type { Logger } from '../log.js';
 import type { MetadataStore } from '../metadata/index.js';
 import type { KeyLocks } from '../key-locks.js';
+import type { ChainIds } from './chain-ids.js';
 import type { MergedImages } from './merged-images.js';
 import type { RootPaths } from './paths.js';
+
+/** Between whom layers are shared: all who use this daemon, or those of one containerd namespace. */
+export type ShareLayers = 'all' | 'namespace';
 
 /** What the parts of a snapshot's lifecycle share while the daemon runs. */
 export interface Context {
   readonly paths: RootPaths;
   readonly store: MetadataStore;
   readonly keys: KeyLocks;
+  /** Of those who ask for one layer on one parent, one shares it and the others find it. */
+  readonly sharing: KeyLocks;
+  readonly chainIds: ChainIds;
   readonly merged: MergedImages;
   readonly layers: HeldLayers;
   readonly writable: WritableLayers;
@@ -21,5 +28,6 @@ export interface Context {
   readonly log: Logger;
   readonly defaultSize: number;
   readonly setImmutable: boolean;
+  readonly shareLayers: ShareLayers;
   readonly conversionTimeoutMs: number;
 }

@@ -5,22 +5,15 @@ import { writableLayerLimits } from '../ext4/index.js';
 import { SnapshotterError } from '../errors.js';
 import { asSnapshotterError, syncFolder } from '../host/index.js';
 import { checkKey, checkLabels, type Serve, type SnapshotRecord } from '../metadata/index.js';
-import { newestFirst, oldestFirst, type Labels, type Mount, type OldestFirst } from '../vocabulary.js';
+import { newestFirst, oldestFirst, type Mount, type OldestFirst } from '../vocabulary.js';
 import { abortable } from './abortable.js';
+import { refuseWhatIsHere } from './adoptable.js';
 import type { Context } from './context.js';
 import type { SnapshotFolder } from './paths.js';
 import { isRecorded, mustBeFree, mustBeSound, usableParent, writeRecordFile } from './records.js';
-import { writableBytesOf } from './requests.js';
+import { writableBytesOf, type CreateRequest } from './requests.js';
 import { decide, pathsOf, render, type LayerPlace, type Role } from './serve.js';
 import { discardFolder } from './trash.js';
-
-export interface CreateRequest {
-  readonly key: string;
-  /** Name of a committed snapshot, or empty. */
-  readonly parent: string;
-  readonly labels: Labels;
-  readonly signal?: AbortSignal | undefined;
-}
 
 interface Gathered {
   readonly layers: OldestFirst<LayerPlace>;
@@ -28,7 +21,8 @@ interface Gathered {
 }
 
 /**
- * Prepare and View: check, gather, decide, fill a folder of its own, record. The answer is decided here once and recorded.
+ * Prepare and View: check, gather, decide, fill a folder of its own, record. The answer is decided here once and recorded. A
+ * Prepare for a layer that is here already ends before that, see {@link refuseWhatIsHere}.
  */
 export async function createSnapshot(context: Context, role: Role, request: CreateRequest): Promise<readonly Mount[]> {
   checkKey(request.key, 'key');
@@ -36,6 +30,7 @@ export async function createSnapshot(context: Context, role: Role, request: Crea
   const bytes = writableBytesOf(request.labels, writableLayerLimits) ?? context.defaultSize;
   return context.keys.run(request.key, async () => {
     await mustBeFree(context.store, request.key, 'key');
+    if (role !== 'view') await refuseWhatIsHere(context, request);
     const { layers, merged } = await gather(context, role, request);
     const serve = decide({ role, layers, merged });
     request.signal?.throwIfAborted();
@@ -51,6 +46,7 @@ export async function createSnapshot(context: Context, role: Role, request: Crea
       createdAt: now,
       updatedAt: now,
       role,
+      ...(request.namespace === undefined ? {} : { namespace: request.namespace }),
       serve,
       ...(role === 'container' ? { writableBytes: bytes } : {}),
     };

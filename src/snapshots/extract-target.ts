@@ -4,6 +4,7 @@ import {
   publishAppliedLayer,
   shareLayer,
   type ExtractTarget,
+  type HeldLayer,
   type LayerRecord,
   type LayerTar,
 } from '../layers/index.js';
@@ -11,9 +12,7 @@ import type { SnapshotRecord } from '../metadata/index.js';
 import { isDigest, type Digest, type Mount } from '../vocabulary.js';
 import type { Context } from './context.js';
 import { existing, mustBeSound, writeRecordFile } from './records.js';
-
-/** Given by containerd 2.3 and later when it prepares a snapshot to unpack a layer into. */
-const diffIdLabel = 'containerd.io/snapshot/diff-id';
+import { diffIdLabel, mayShare } from './sharing.js';
 
 const upperdir = 'upperdir=';
 
@@ -38,7 +37,8 @@ export async function findExtractTarget(context: Context, mounts: readonly Mount
   return targetOf(context, record);
 }
 
-function targetOf(context: Context, { id, key, parent, labels }: SnapshotRecord): ExtractTarget {
+function targetOf(context: Context, record: SnapshotRecord): ExtractTarget {
+  const { id, key, parent, labels } = record;
   const folder = context.paths.snapshot(id);
   const stated = labels[diffIdLabel];
   return {
@@ -47,12 +47,12 @@ function targetOf(context: Context, { id, key, parent, labels }: SnapshotRecord)
     position: async () => (await context.store.chain(parent)).length,
     temporary: (purpose) => temporaryBeside(folder.layer(purpose)),
     aheadTemporary: (purpose) => temporaryBeside(context.paths.ahead(purpose)),
-    holds: (digest) => context.layers.find(digest).length > 0,
+    holds: (digest) => holdersFor(context, record, digest).length > 0,
     publishLayer: (temporaryPath, layer) =>
       whileExtracting(context, key, id, async () => {
         await recordLayer(context, key, id, await publishAppliedLayer(folder.path, temporaryPath, layer));
       }),
-    adoptLayer: (digest) => whileExtracting(context, key, id, () => adopt(context, key, id, digest)),
+    adoptLayer: (digest) => whileExtracting(context, key, id, () => adopt(context, record, digest)),
   };
 }
 
@@ -74,17 +74,24 @@ function whileExtracting<T>({ keys, store }: Context, key: string, id: number, w
 
 /** What Apply did is known to Commit by the record alone. */
 async function recordLayer(context: Context, key: string, id: number, layer: LayerRecord): Promise<void> {
-  await context.store.exclusive('apply', async (tx) => {
+  const namespace = await context.store.exclusive('apply', async (tx) => {
     const after = { ...(await existing(tx, key)), layer, updatedAt: new Date().toISOString() };
     await writeRecordFile(context, after);
     await tx.replace(after);
+    return after.namespace;
   });
-  context.layers.add({ id, layer });
+  context.layers.add({ id, layer, namespace });
 }
 
-async function adopt(context: Context, key: string, id: number, digest: Digest): Promise<LayerTar | undefined> {
-  const { layers, paths, log } = context;
-  for (const held of layers.find(digest)) {
+/** Those that hold the layer, and may share it with this snapshot. */
+function holdersFor(context: Context, { id, namespace }: SnapshotRecord, digest: Digest): readonly HeldLayer[] {
+  return context.layers.find(digest).filter((held) => held.id === id || mayShare(context, namespace, held.namespace));
+}
+
+async function adopt(context: Context, record: SnapshotRecord, digest: Digest): Promise<LayerTar | undefined> {
+  const { paths, log } = context;
+  const { id, key } = record;
+  for (const held of holdersFor(context, record, digest)) {
     const { applied } = held.layer;
     if (!applied) continue;
     try {

@@ -116,7 +116,7 @@ async function tidy(
     const { layer } = record;
     if (!layer) return 'its record names no layer';
     await checkLayer(folder.layer(layer.file), layer);
-    context.layers.add({ id: record.id, layer });
+    context.layers.add({ id: record.id, layer, namespace: record.namespace });
     await reclaim(context, folder);
     return undefined;
   }

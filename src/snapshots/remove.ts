@@ -28,6 +28,7 @@ export async function removeSnapshot(context: Context, key: string): Promise<voi
     }
     context.merged.forget(id);
     context.layers.remove(id);
+    context.chainIds.forget(id);
   });
 }
 

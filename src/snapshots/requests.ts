@@ -2,6 +2,17 @@ import { SnapshotterError } from '../errors.js';
 import { quiescedLabel, type Labels } from '../vocabulary.js';
 import type { Role } from './serve.js';
 
+/** What Prepare and View are asked for. */
+export interface CreateRequest {
+  readonly key: string;
+  /** Name of a committed snapshot, or empty. */
+  readonly parent: string;
+  readonly labels: Labels;
+  /** The containerd namespace that asks. */
+  readonly namespace?: string | undefined;
+  readonly signal?: AbortSignal | undefined;
+}
+
 /** Size in bytes of a container's writable layer, given on Prepare; the configured default otherwise. */
 export const maxSizeLabel = 'containerd.io/snapshot/max-size';
 

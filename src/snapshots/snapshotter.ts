@@ -5,14 +5,16 @@ import { diskUsage, lockExclusively, makeFolder, type DiskUsage, type Lock } fro
 import { Jobs, type Slots } from '../jobs.js';
 import { HeldLayers, type CompareSides, type ExtractTarget } from '../layers/index.js';
 import type { Logger } from '../log.js';
-import { checkLabels, compileFilters, type MetadataStore } from '../metadata/index.js';
+import { checkLabels, type MetadataStore } from '../metadata/index.js';
 import type { Labels, Mount } from '../vocabulary.js';
 import { commitSnapshot, type CommitRequest } from './commit.js';
 import { findCompareSides, type CompareRequest } from './compare-sides.js';
-import type { Context } from './context.js';
-import { createSnapshot, type CreateRequest } from './create.js';
+import { ChainIds } from './chain-ids.js';
+import type { Context, ShareLayers } from './context.js';
+import { createSnapshot } from './create.js';
 import { findExtractTarget } from './extract-target.js';
 import { infoOf, type SnapshotInfo } from './info.js';
+import { listSnapshots } from './list.js';
 import { KeyLocks } from '../key-locks.js';
 import { MergedImages } from './merged-images.js';
 import { mountsOf } from './mounts.js';
@@ -21,7 +23,7 @@ import { RootPaths } from './paths.js';
 import { existing, writeRecordFile } from './records.js';
 import { recover, type RecoveryReport } from './recovery.js';
 import { removeSnapshot } from './remove.js';
-import { roleOfPrepare, updatedLabels } from './requests.js';
+import { roleOfPrepare, updatedLabels, type CreateRequest } from './requests.js';
 import { eraseTrash } from './trash.js';
 
 export interface SnapshotterOptions {
@@ -29,6 +31,8 @@ export interface SnapshotterOptions {
   /** Bytes of a container's writable layer when its labels name no size. */
   readonly defaultSize: number;
   readonly setImmutable: boolean;
+  /** All, unless given: whoever names a layer that is here gets it. */
+  readonly shareLayers?: ShareLayers;
   readonly tools: ErofsTools;
   /** Shared with the differ: conversions and merges at once. */
   readonly slots: Slots;
@@ -88,6 +92,7 @@ export class Snapshotter {
     return this.ready;
   }
 
+  /** @throws SnapshotterError `already-exists` as well for a layer that is here, when the labels name one */
   async prepare(request: CreateRequest): Promise<readonly Mount[]> {
     return createSnapshot(await this.#context, roleOfPrepare(request.key), request);
   }
@@ -131,17 +136,13 @@ export class Snapshotter {
   }
 
   /**
-   * Every snapshot that one of the filters selects, ordered by name, as of one moment.
+   * Every snapshot that one of the filters selects, ordered by name; see {@link listSnapshots}.
    *
+   * @param namespace whose call it is
    * @throws SnapshotterError `invalid-argument` for a filter that cannot be parsed, before the first one is given
    */
-  async *list(filters: readonly string[]): AsyncIterable<SnapshotInfo> {
-    const selects = compileFilters(filters);
-    const { store } = await this.#context;
-    for await (const record of store.all()) {
-      const info = infoOf(record);
-      if (selects(info)) yield info;
-    }
+  list(filters: readonly string[], namespace?: string): AsyncIterable<SnapshotInfo> {
+    return listSnapshots(() => this.#context, filters, namespace);
   }
 
   /** Blocks on disk in bytes, and inodes, of what is this snapshot's alone. */
@@ -186,10 +187,13 @@ export class Snapshotter {
     log.info({ ...report, ms: Math.round(performance.now() - started) }, 'recovered');
     const context: Context = {
       ...this.#options,
+      shareLayers: this.#options.shareLayers ?? 'all',
       paths: this.#paths,
       store,
       layers,
       keys: new KeyLocks(),
+      sharing: new KeyLocks(),
+      chainIds: new ChainIds(store),
       merged: new MergedImages({ tools, slots, deadlineMs, log }),
       writable: new WritableLayers(),
     };

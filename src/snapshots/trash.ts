@@ -3,10 +3,14 @@ import { join } from 'node:path';
 
 import { errnoOf } from '../errors.js';
 import { removeTree, syncFolder } from '../host/index.js';
+import { digestOfFileName } from '../layers/index.js';
+import type { Digest } from '../vocabulary.js';
 import type { Context } from './context.js';
 import { parseId } from './paths.js';
+import { protect } from './protect.js';
 
 type TrashContext = Pick<Context, 'paths' | 'log'>;
+type EraseContext = TrashContext & Pick<Context, 'layers' | 'setImmutable'>;
 
 /**
  * Moves a snapshot's folder out of sight in one step; it works while its files are in use.
@@ -28,10 +32,10 @@ export async function moveToTrash({ paths }: TrashContext, id: number): Promise<
 }
 
 /** Gives up the folder of a snapshot that was never recorded. A failure is logged: it must not hide why it was given up. */
-export async function discardFolder(context: TrashContext, id: number): Promise<void> {
+export async function discardFolder(context: EraseContext, id: number): Promise<void> {
   try {
     const trashed = await moveToTrash(context, id);
-    if (trashed !== undefined) await removeTree(trashed);
+    if (trashed !== undefined) await erase(context, trashed);
   } catch (error) {
     context.log.error({ err: error, snapshot: id }, 'could not erase the folder of a snapshot that failed');
   }
@@ -42,19 +46,38 @@ export async function discardFolder(context: TrashContext, id: number): Promise<
  *
  * @returns how many folders were erased
  */
-export async function eraseTrash({ paths, store, log }: TrashContext & Pick<Context, 'store'>): Promise<number> {
+export async function eraseTrash(context: EraseContext & Pick<Context, 'store'>): Promise<number> {
+  const { paths, store, log } = context;
   let erased = 0;
   // In its turn with removals: a folder whose removal is not recorded yet may have to go back to its place.
   const names = await store.exclusive('look into the trash', () => readdir(paths.trash));
   for (const name of names) {
     try {
-      await removeTree(join(paths.trash, name));
+      await erase(context, join(paths.trash, name));
       erased += 1;
     } catch (error) {
       log.warn({ err: error, folder: name }, 'could not erase a removed snapshot yet');
     }
   }
   return erased;
+}
+
+/** A layer that others hold too is one file, and erasing one name of it lifts the immutable attribute from all: it is set again. */
+async function erase(context: EraseContext, folder: string): Promise<void> {
+  const { layers, paths, setImmutable } = context;
+  const digests = setImmutable ? await layerDigests(folder) : [];
+  try {
+    await removeTree(folder);
+  } finally {
+    for (const { id, layer } of digests.flatMap((digest) => layers.find(digest))) {
+      await protect(context, paths.snapshot(id).layer(layer.file));
+    }
+  }
+}
+
+async function layerDigests(folder: string): Promise<readonly Digest[]> {
+  const names = await readdir(folder).catch(() => []);
+  return names.map(digestOfFileName).filter((digest) => digest !== undefined);
 }
 
 /** The ids whose folders lie in the trash. */

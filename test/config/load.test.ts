@@ -25,6 +25,7 @@ const defaults = {
   logLevel: 'info',
   maxConversions: availableParallelism(),
   conversionTimeoutSeconds: 1800,
+  shareLayers: 'all',
   convertAhead: true,
   maxLayerSize: 2 ** 40,
 };
@@ -118,6 +119,7 @@ describe('a wrong value names its source and what is wrong', () => {
     ['tcp', { flags: { address: 'tcp://x:1' } }, 'flag --address: "tcp://x:1" is neither an absolute path nor unix://'],
     ['long socket', { flags: { address: long } }, `flag --address: "${long}" is longer than the 107 bytes`],
     ['namespace', { environment: { CONTAINERD_NAMESPACE: 'a/b' } }, 'environment CONTAINERD_NAMESPACE: "a/b" is not a'],
+    ['sharing', { flags: { shareLayers: 'some' } }, 'flag --share-layers: "some" is none of all, namespace'],
     ['level', { environment: { LOG_LEVEL: 'loud' } }, 'environment LOG_LEVEL: "loud" is none of trace, debug, info'],
     ['boolean', { flags: { setImmutable: 'maybe' } }, 'flag --set-immutable: "maybe" is neither true nor false'],
   ])('%s', async ([, sources, message]) => {

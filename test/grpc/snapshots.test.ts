@@ -20,8 +20,9 @@ describe('the Snapshots service', () => {
     expect(await world.snapshots.unary('Prepare', create, within)).toEqual({ mounts: [mount] });
     expect(await world.snapshots.unary('View', create, within)).toEqual({ mounts: [mount, mount] });
     const { key, parent, labels } = create;
-    expect(prepare).toHaveBeenCalledWith({ key, parent, labels, signal: any });
-    expect(view).toHaveBeenCalledWith({ key, parent, labels, signal: any });
+    const namespace = 'fallback';
+    expect(prepare).toHaveBeenCalledWith({ key, parent, labels, namespace, signal: any });
+    expect(view).toHaveBeenCalledWith({ key, parent, labels, namespace, signal: any });
   });
 
   it('hands the parent that Commit names on, and none when it names none', async () => {
@@ -102,7 +103,7 @@ describe('the Snapshots service', () => {
     }
     expect(pages.map((page) => page.length)).toEqual(Array<number>(10).fill(100));
     expect(pages.flat()).toEqual(names);
-    expect(list).toHaveBeenCalledWith(request.filters);
+    expect(list).toHaveBeenCalledWith(request.filters, 'fallback');
   });
 
   it('answers an empty List with an empty stream', async () => {

@@ -12,6 +12,7 @@ const digest = `sha256:${'0'.repeat(64)}` as const;
 /** Every field that a record can have; the compiler refuses one that is missing here. */
 const everyField: Required<SnapshotRecord> = {
   ...recordOf({ id: 2, key: 'k' }),
+  namespace: 'default',
   serve: { shape: 'image', image: 'merged', merged: 1, layers: [1, 2], files: ['a', 'b'], writable: true },
   writableBytes: 1,
   layer: { file: 'layer.erofs', uuid: 'u', blocks: 1, applied: { digest, diffId: digest, tarBytes: 1, modified: '1' } },

@@ -12,6 +12,7 @@ const full: SnapshotRecord = recordOf({
   parent: 'default/11/parent',
   labels: { 'containerd.io/snapshot.ref': digest },
   role: 'extract',
+  namespace: 'default',
   serve: { shape: 'extract' },
   layer: {
     file: `sha256-${'ab'.repeat(32)}.erofs`,
@@ -24,21 +25,31 @@ const full: SnapshotRecord = recordOf({
 });
 
 test('what is written is read back the same, as text and parsed', () => {
-  for (const record of [full, recordOf({ id: 1, key: 'a' })]) {
+  for (const [record, version] of [
+    [full, 2],
+    [recordOf({ id: 1, key: 'a' }), 1],
+  ] as const) {
     const text = serializeRecord(record);
-    expect(JSON.parse(text)).toMatchObject({ version: 1 });
+    expect(JSON.parse(text)).toMatchObject({ version });
     expect(parseRecord(text, 'here')).toEqual(record);
     expect(parseRecord(JSON.parse(text), 'here')).toEqual(record);
   }
 });
 
-test('version 1 as it was first written is still read', () => {
+test('version 1 as it was first written is still read, and is not rewritten as version 2', () => {
   const text = readFileSync(new URL('fixtures/snapshot-v1.json', import.meta.url), 'utf8');
-  expect(parseRecord(text, 'snapshot-v1.json')).toEqual(full);
+  const { namespace: _since2, ...first } = full;
+  expect(parseRecord(text, 'snapshot-v1.json')).toEqual(first);
+  expect(JSON.parse(serializeRecord(parseRecord(text, 'snapshot-v1.json')))).toEqual(JSON.parse(text));
+});
+
+test('version 2 as it was first written is still read', () => {
+  const text = readFileSync(new URL('fixtures/snapshot-v2.json', import.meta.url), 'utf8');
+  expect(parseRecord(text, 'snapshot-v2.json')).toEqual(full);
 });
 
 describe('a broken record is data-loss that names place and field', () => {
-  const change = (fields: object): string => JSON.stringify({ version: 1, ...full, ...fields });
+  const change = (fields: object): string => JSON.stringify({ version: 2, ...full, ...fields });
   const image = { shape: 'image', image: 'merged', merged: 2, layers: [1, 2], files: ['a', 'b'], writable: true };
   test.each<[string, string, string]>([
     ['nothing', '', 'it is not JSON'],
@@ -51,6 +62,7 @@ describe('a broken record is data-loss that names place and field', () => {
     ['an empty key', change({ key: '' }), '"key"'],
     ['kind x', change({ kind: 'x' }), '"kind"'],
     ['role x', change({ role: 'x' }), '"role"'],
+    ['an empty namespace', change({ namespace: '' }), '"namespace"'],
     ['no parent', change({ parent: undefined }), '"parent"'],
     ['a label that is a number', change({ labels: { a: 1 } }), '"labels.a"'],
     ['a time that is none', change({ createdAt: 'yesterday' }), '"createdAt"'],
@@ -76,12 +88,12 @@ describe('a broken record is data-loss that names place and field', () => {
 });
 
 test('a newer version is refused, saying which release to run, and is not data-loss', () => {
-  expect(() => parseRecord({ version: 2, id: 1, new: 'field' }, 'here')).toThrow(
+  expect(() => parseRecord({ version: 3, id: 1, new: 'field' }, 'here')).toThrow(
     expect.objectContaining({ code: 'failed-precondition', next: expect.stringContaining('UPGRADING.md') as string }),
   );
 });
 
 test('every stored version that was ever released has a fixture', () => {
   const names = readdirSync(new URL('fixtures', import.meta.url)).filter((name) => name.startsWith('snapshot-v'));
-  expect(names).toEqual(['snapshot-v1.json']);
+  expect(names).toEqual(['snapshot-v1.json', 'snapshot-v2.json']);
 });

@@ -1,0 +1,194 @@
+import { mkdir, writeFile } from 'node:fs/promises';
+
+import { SnapshotterError } from '../errors.js';
+import { asSnapshotterError, diskUsage, syncFolder } from '../host/index.js';
+import { chainIdOf, shareLayer, type HeldLayer, type LayerRecord } from '../layers/index.js';
+import type { SnapshotRecord } from '../metadata/index.js';
+import { isDigest, snapshotRefLabel, type Digest } from '../vocabulary.js';
+import type { Context } from './context.js';
+import { protect } from './protect.js';
+import { isRecorded, mustBeFree, usableParent, writeRecordFile } from './records.js';
+import type { CreateRequest } from './requests.js';
+import { mayBeAdopted, mayShare, namedLayer, type NamedLayer } from './sharing.js';
+import { discardFolder } from './trash.js';
+
+/**
+ * Answers a Prepare whose labels name a layer that is here: nothing is pulled or converted then. The layer stands on the given
+ * parent already, or is put there, as a snapshot under a name of its own. Returns when there is no such layer, and the snapshot
+ * must be prepared as any other.
+ *
+ * @throws SnapshotterError `already-exists` when a List for this chain ID and parent finds the layer; as `usableParent`
+ */
+export async function refuseWhatIsHere(context: Context, request: CreateRequest): Promise<void> {
+  const named = namedLayer(request.labels, context.log);
+  if (!named) return;
+  const parent = request.parent === '' ? undefined : await usableParent(context.store, request.parent);
+  const below = parent && (await chainIdBelow(context, parent, request.namespace));
+  const parentIsKnown = !parent || below !== undefined;
+  // A chain ID that the diff ID does not lead to belongs to another parent, or to nothing.
+  if (parentIsKnown && named.diffId !== undefined && chainIdOf(below, named.diffId) !== named.ref) {
+    logged(context, request, 'its chain ID does not follow from its diff ID and its parent');
+    return;
+  }
+  await mustNotBeThere(context, named, request);
+  if (!parentIsKnown) {
+    logged(context, request, 'the chain ID of its parent is not known');
+    return;
+  }
+  await context.sharing.run(`${named.ref} ${request.parent}`, async () => {
+    await mustNotBeThere(context, named, request);
+    request.signal?.throwIfAborted();
+    for (const diffId of await diffIdsOf(context, named, below)) {
+      const name = await shareOn(context, diffId, parent, request);
+      if (name !== undefined) throw alreadyHere(named, name);
+    }
+  });
+}
+
+/** What was measured; else what the label says, which the caller, who names the parent, has to know. */
+async function chainIdBelow(
+  { chainIds }: Context,
+  parent: SnapshotRecord,
+  namespace: string | undefined,
+): Promise<Digest | undefined> {
+  const measured = await chainIds.measure(parent);
+  if (measured !== undefined) return measured;
+  const label = parent.labels[snapshotRefLabel];
+  return parent.namespace === namespace && label !== undefined && isDigest(label) ? label : undefined;
+}
+
+function logged({ log }: Context, { key, parent, labels }: CreateRequest, why: string): void {
+  log.debug({ key, parent, ref: labels[snapshotRefLabel] }, `a layer is not looked for: ${why}`);
+}
+
+async function mustNotBeThere(context: Context, named: NamedLayer, request: CreateRequest): Promise<void> {
+  for (const record of await context.store.withRef(named.ref)) {
+    if (record.parent !== request.parent) continue;
+    if (await mayBeAdopted(context, record, named.ref, request.namespace)) throw alreadyHere(named, record.key);
+  }
+}
+
+function alreadyHere({ ref }: NamedLayer, name: string): SnapshotterError {
+  return new SnapshotterError('already-exists', `the layer ${ref} is here: snapshot ${JSON.stringify(name)}`, {
+    facts: { ref, name },
+    next: 'list the committed snapshots with this label and parent, and use what is found',
+  });
+}
+
+/**
+ * The diff IDs by which the layer may be held. Without one from the caller, those of snapshots that have the same chain ID on
+ * another parent, where it follows from them; the first layer's is its chain ID.
+ */
+async function diffIdsOf(
+  { store }: Context,
+  { ref, diffId }: NamedLayer,
+  below: Digest | undefined,
+): Promise<readonly Digest[]> {
+  if (diffId !== undefined) return [diffId];
+  if (below === undefined) return [ref];
+  const found = (await store.withRef(ref)).map(({ layer }) => layer?.applied?.diffId);
+  return [...new Set(found)].filter((one) => one !== undefined && chainIdOf(below, one) === ref) as Digest[];
+}
+
+/** @returns the name of a new committed snapshot with the layer, or undefined when no holder's layer can be shared */
+async function shareOn(
+  context: Context,
+  diffId: Digest,
+  parent: SnapshotRecord | undefined,
+  request: CreateRequest,
+): Promise<string | undefined> {
+  const { layers, store, paths } = context;
+  const holders = layers
+    .find(diffId)
+    .filter(
+      ({ layer, namespace }) => layer.applied?.diffId === diffId && mayShare(context, request.namespace, namespace),
+    );
+  if (holders.length === 0) return undefined;
+  const id = store.reserveId();
+  const key = nameOf(id);
+  let recorded = false;
+  try {
+    const layer = await fill(context, id, holders);
+    if (!layer) return undefined;
+    const record = await recordOf(context, { id, key, layer, parent, request });
+    await writeRecordFile(context, record);
+    await syncFolder(paths.snapshots);
+    await insert(context, record, parent);
+    recorded = true;
+    layers.add({ id, layer, namespace: record.namespace });
+    if (context.setImmutable) await protect(context, paths.snapshot(id).layer(layer.file));
+    return key;
+  } catch (error) {
+    recorded = await isRecorded(store, key, id).catch(() => true);
+    throw asSnapshotterError(error, `sharing the layer ${diffId}`, paths.root);
+  } finally {
+    if (!recorded) await discardFolder(context, id);
+  }
+}
+
+/**
+ * No name of containerd's: those are `<namespace>/<n>/<key>`, with a number and two slashes at least.
+ */
+function nameOf(id: number): string {
+  return `shared-layer/${id}`;
+}
+
+/** @returns the layer of the first holder whose file is whole; it then has another name in the folder of snapshot `id` */
+async function fill(context: Context, id: number, holders: readonly HeldLayer[]): Promise<LayerRecord | undefined> {
+  const { paths, log } = context;
+  const folder = paths.snapshot(id);
+  await mkdir(folder.path, { mode: 0o700 });
+  await writeFile(folder.marker, '');
+  for (const held of holders) {
+    try {
+      await shareLayer(paths.snapshot(held.id).path, held.layer, folder.path);
+      return held.layer;
+    } catch (error) {
+      log.warn({ err: error, snapshot: held.id }, 'a layer that is here already cannot be shared');
+    }
+  }
+  return undefined;
+}
+
+interface Shared {
+  readonly id: number;
+  readonly key: string;
+  readonly layer: LayerRecord;
+  readonly parent: SnapshotRecord | undefined;
+  readonly request: CreateRequest;
+}
+
+async function recordOf({ paths }: Context, { id, key, layer, parent, request }: Shared): Promise<SnapshotRecord> {
+  const now = new Date().toISOString();
+  return {
+    id,
+    key,
+    kind: 'committed',
+    parent: parent?.key ?? '',
+    labels: { ...request.labels },
+    createdAt: now,
+    updatedAt: now,
+    role: 'extract',
+    ...(request.namespace === undefined ? {} : { namespace: request.namespace }),
+    layer,
+    usage: await diskUsage(paths.snapshot(id).layer(layer.file)),
+  };
+}
+
+/** The commit point. The parent is looked at again: another may have its name by now. */
+function insert({ store }: Context, record: SnapshotRecord, parent: SnapshotRecord | undefined): Promise<void> {
+  return store.exclusive('share a layer', async (tx) => {
+    if (parent && (await usableParent(tx, parent.key)).id !== parent.id) {
+      throw new SnapshotterError(
+        'unavailable',
+        `parent snapshot ${JSON.stringify(parent.key)} was replaced meanwhile`,
+        {
+          facts: { parent: parent.key },
+          next: 'prepare the snapshot again',
+        },
+      );
+    }
+    await mustBeFree(tx, record.key, 'name');
+    await tx.insert(record);
+  });
+}

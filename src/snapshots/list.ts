@@ -1,0 +1,44 @@
+import { byBytes, compileFilters, refAskedFor, type SnapshotRecord } from '../metadata/index.js';
+import type { Context } from './context.js';
+import { infoOf, type SnapshotInfo } from './info.js';
+import { mayBeAdopted } from './sharing.js';
+
+/**
+ * Every snapshot that one of the filters selects, ordered by name.
+ *
+ * containerd's question for what it may adopt, one filter for a chain ID and a parent, is answered with what a Prepare with that
+ * chain ID would find, and nothing that is damaged or another namespace's own.
+ *
+ * @throws SnapshotterError `invalid-argument` for a filter that cannot be parsed, before the first one is given
+ */
+export async function* listSnapshots(
+  context: () => Promise<Context>,
+  filters: readonly string[],
+  namespace: string | undefined,
+): AsyncIterable<SnapshotInfo> {
+  const selects = compileFilters(filters);
+  const asked = filters.map(refAskedFor);
+  const known = await context();
+  const only = asked.length === 1 && asked[0]?.parent !== undefined ? asked[0].ref : undefined;
+  for await (const record of candidates(known, asked)) {
+    const info = infoOf(record);
+    if (!selects(info)) continue;
+    const hidden =
+      only !== undefined && record.kind === 'committed' && !(await mayBeAdopted(known, record, only, namespace));
+    if (!hidden) yield info;
+  }
+}
+
+/** All records, or those alone that carry one of the chain IDs when each filter asks for one. */
+async function* candidates(
+  { store }: Context,
+  asked: readonly ({ readonly ref: string } | undefined)[],
+): AsyncIterable<SnapshotRecord> {
+  if (asked.length === 0 || asked.includes(undefined)) {
+    yield* store.all();
+    return;
+  }
+  const refs = new Set(asked.flatMap((one) => (one ? [one.ref] : [])));
+  const found = (await Promise.all([...refs].map((ref) => store.withRef(ref)))).flat();
+  yield* found.sort((one, other) => byBytes(one.key, other.key));
+}

@@ -1,0 +1,64 @@
+import { checkUnchanged } from '../layers/index.js';
+import type { Logger } from '../log.js';
+import type { SnapshotRecord } from '../metadata/index.js';
+import { isDigest, snapshotRefLabel, type Digest, type Labels } from '../vocabulary.js';
+import type { Context } from './context.js';
+import { mustBeSound } from './records.js';
+
+/** Given by containerd 2.3 and later when it prepares a snapshot to unpack a layer into. */
+export const diffIdLabel = 'containerd.io/snapshot/diff-id';
+
+/** A layer that a Prepare names by its labels, so that it need not be pulled when it is here. */
+export interface NamedLayer {
+  /** Chain ID of the layer on its parent. */
+  readonly ref: Digest;
+  readonly diffId: Digest | undefined;
+}
+
+/** @returns undefined when the labels name no layer; labels that are no digests are logged and name none */
+export function namedLayer(labels: Labels, log: Pick<Logger, 'warn'>): NamedLayer | undefined {
+  const ref = labels[snapshotRefLabel];
+  if (ref === undefined) return undefined;
+  const diffId = labels[diffIdLabel];
+  if (isDigest(ref) && (diffId === undefined || isDigest(diffId))) return { ref, diffId };
+  const given = { ref: ref.slice(0, 100), diffId: diffId?.slice(0, 100) };
+  log.warn(given, 'a label that should name the layer to prepare is no sha256 digest: the layer is not looked for');
+  return undefined;
+}
+
+/** Whether what was made for the namespace `owner` may become part of a snapshot of `asking`. */
+export function mayShare(
+  { shareLayers }: Pick<Context, 'shareLayers'>,
+  asking: string | undefined,
+  owner: string | undefined,
+): boolean {
+  return shareLayers === 'all' || asking === owner;
+}
+
+/**
+ * Whether a snapshot may be adopted as the layer `ref` by a caller of the namespace `asking`. The label that says what it is was
+ * written by whoever made it: another namespace's is believed only where this daemon measured the same.
+ */
+export async function mayBeAdopted(
+  context: Context,
+  record: SnapshotRecord,
+  ref: string,
+  asking: string | undefined,
+): Promise<boolean> {
+  const { chainIds, paths, log } = context;
+  const { id, key, kind, layer, namespace } = record;
+  if (kind !== 'committed' || !layer || !mayShare(context, asking, namespace)) return false;
+  const measured = await chainIds.measure(record);
+  if (measured === undefined ? asking !== namespace : measured !== ref) return false;
+  try {
+    mustBeSound(record);
+    await checkUnchanged(paths.snapshot(id).layer(layer.file), layer);
+    return true;
+  } catch (error) {
+    log.warn(
+      { err: error, key, snapshot: id, ref },
+      'a snapshot that has this layer is damaged and is not given to others',
+    );
+    return false;
+  }
+}
