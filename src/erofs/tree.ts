@@ -7,7 +7,8 @@ import { MetadataReader, usualChunks } from './metadata-reader.js';
 import { damaged, type Superblock } from './superblock.js';
 import { readXattrs, xattrBytes, type XattrPlace } from './xattrs.js';
 
-export interface Directory {
+/** Anything that has an inode. */
+export interface Node {
   /** Bytes from the start of the image. */
   readonly offset: number;
   readonly extended: boolean;
@@ -16,14 +17,18 @@ export interface Directory {
   readonly xattrs: { readonly start: number; readonly length: number };
 }
 
+export type Directory = Node;
+
 /** Layouts of `i_format` (Linux 6.18): whole blocks, or whole blocks and a tail beside the inode. */
 const flatPlain = 0;
 const flatInline = 2;
 const directoryType = 0o040000;
 const typeMask = 0o170000;
+/** Inodes are numbered in units of 32 bytes. */
+const bytesPerNid = 32;
 
 /**
- * The directories of an image.
+ * The directories of an image, and the inodes that they name.
  *
  * All methods throw SnapshotterError: `data-loss` when the metadata leads nowhere; `failed-precondition` for a layout that the
  * options of our own conversions never give.
@@ -53,6 +58,13 @@ export class ImageTree {
 
   /** What stands at `name` in the directory: another one, something else, or nothing. */
   find(directory: Directory, name: string): Directory | 'other' | undefined {
+    const entry = this.entry(directory, name);
+    if (entry === undefined) return undefined;
+    return entry.isDirectory ? this.#child(entry) : 'other';
+  }
+
+  /** @param name a byte string (latin1) */
+  entry(directory: Directory, name: string): DirectoryEntry | undefined {
     const blocks = this.#blockCount(directory);
     if (blocks === 0) return undefined;
     const block = this.#block(
@@ -60,18 +72,41 @@ export class ImageTree {
       lastOf(blocks, (index) => this.#block(directory, index).name(0) <= name),
     );
     const entry = block.entry(lastOf(block.count, (index) => block.name(index) <= name));
-    if (entry.name !== name) return undefined;
-    return entry.isDirectory ? this.#child(entry) : 'other';
+    return entry.name === name ? entry : undefined;
   }
 
-  *childDirectories(directory: Directory): Generator<readonly [name: string, child: Directory]> {
+  /** In the order of the names' bytes; `.` and `..` are left out. */
+  *entries(directory: Directory): Generator<DirectoryEntry> {
     for (let index = 0; index < this.#blockCount(directory); index += 1) {
       const block = this.#block(directory, index);
       for (let at = 0; at < block.count; at += 1) {
         const entry = block.entry(at);
-        if (entry.isDirectory && entry.name !== '.' && entry.name !== '..') yield [entry.name, this.#child(entry)];
+        if (entry.name !== '.' && entry.name !== '..') yield entry;
       }
     }
+  }
+
+  *childDirectories(directory: Directory): Generator<readonly [name: string, child: Directory]> {
+    for (const entry of this.entries(directory)) {
+      if (entry.isDirectory) yield [entry.name, this.#child(entry)];
+    }
+  }
+
+  /** Where an inode of this number lies. */
+  node(nid: number): Node {
+    return this.#node(this.#offsetOf(nid));
+  }
+
+  /** The number of the root's inode. */
+  get rootNid(): number {
+    return (this.#superblock.rootOffset - this.#superblock.metadataOffset) / bytesPerNid;
+  }
+
+  /** All that a node holds, one block at most. */
+  shortContent(node: Node): Buffer {
+    const size = nodeSize(node);
+    if (size > this.#superblock.blockSize) throw damaged(this.#path, `a symlink in it is ${size} bytes long`);
+    return size === 0 ? Buffer.alloc(0) : this.#bytes(node, 0);
   }
 
   /** Every directory, the root first. */
@@ -89,42 +124,61 @@ export class ImageTree {
   }
 
   #child({ nid }: DirectoryEntry): Directory {
-    // Inodes are numbered in units of 32 bytes.
-    return this.#directory(this.#superblock.metadataOffset + nid * 32);
+    return this.#directory(this.#offsetOf(nid));
+  }
+
+  #offsetOf(nid: number): number {
+    return this.#superblock.metadataOffset + nid * bytesPerNid;
   }
 
   #directory(offset: number): Directory {
-    const extended = (this.#reader.read(offset, 2).readUInt16LE(0) & 1) === 1;
-    // A copy, which does not keep the chunk that it was read with.
-    const inode = Buffer.from(this.#reader.read(offset, inodeSize(extended)));
-    const mode = inode.readUInt16LE(4);
+    const node = this.#node(offset);
+    const mode = node.inode.readUInt16LE(4);
     if ((mode & typeMask) !== directoryType) {
       throw damaged(this.#path, `the mode of a directory in it is 0${mode.toString(8)}`);
     }
+    return node;
+  }
+
+  #node(offset: number): Node {
+    const extended = (this.#reader.read(offset, 2).readUInt16LE(0) & 1) === 1;
+    // A copy, which does not keep the chunk that it was read with.
+    const inode = Buffer.from(this.#reader.read(offset, inodeSize(extended)));
     const xattrs = { start: offset + inode.length, length: xattrBytes(inode.readUInt16LE(2)) };
     return { offset, extended, inode, xattrs };
   }
 
-  #blockCount({ inode, extended }: Directory): number {
-    return Math.ceil(directorySize(inode, extended) / this.#superblock.blockSize);
+  #blockCount(directory: Directory): number {
+    return Math.ceil(nodeSize(directory) / this.#superblock.blockSize);
   }
 
-  #block({ inode, extended, xattrs }: Directory, index: number): DirectoryBlock {
+  #block(directory: Directory, index: number): DirectoryBlock {
+    return new DirectoryBlock(this.#bytes(directory, index), this.#path);
+  }
+
+  /** One block of what a directory or a symlink holds. */
+  #bytes(node: Node, index: number): Buffer {
+    const { inode, xattrs } = node;
     const layout = (inode.readUInt16LE(0) >> 1) & 7;
     if (layout !== flatPlain && layout !== flatInline) {
-      throw new SnapshotterError('failed-precondition', `${this.#path} has a directory of layout ${layout}`, {
-        facts: { path: this.#path },
-      });
+      throw new SnapshotterError(
+        'failed-precondition',
+        `${this.#path} has a directory or symlink of layout ${layout}`,
+        {
+          facts: { path: this.#path },
+        },
+      );
     }
     const { blockSize } = this.#superblock;
-    const length = Math.min(blockSize, directorySize(inode, extended) - index * blockSize);
+    const length = Math.min(blockSize, nodeSize(node) - index * blockSize);
     const isTail = layout === flatInline && length < blockSize;
     const start = isTail ? xattrs.start + xattrs.length : (inode.readUInt32LE(16) + index) * blockSize;
-    return new DirectoryBlock(this.#reader.read(start, Math.max(0, length)), this.#path);
+    return this.#reader.read(start, Math.max(0, length));
   }
 }
 
-function directorySize(inode: Buffer, extended: boolean): number {
+/** Bytes. */
+export function nodeSize({ inode, extended }: Node): number {
   return extended ? Number(inode.readBigUInt64LE(8)) : inode.readUInt32LE(8);
 }
 

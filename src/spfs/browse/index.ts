@@ -1,0 +1,2 @@
+export { Browser, type Listing } from './browser.js';
+export { bytesOf, printableName } from './names.js';
