@@ -73,7 +73,7 @@ class Reading {
 
   /** @param chain the lines that led here, as `file:line`, outermost first */
   async spec(text: string, entry: Omit<Place, 'text'>, chain: readonly string[]): Promise<void> {
-    const whereAt = (at: number): Where => ({ ...entry, spec: { text, at } });
+    const whereAt = (at?: number): Where => ({ ...entry, spec: { text, at } });
     if (text.length > longestEnvSpec) {
       const next = 'write a run spec';
       throw specError(whereAt(longestEnvSpec), `an env spec has at most ${longestEnvSpec} characters`, { next });
@@ -82,14 +82,17 @@ class Reading {
     if ('what' in split) throw specError(whereAt(split.at), split.what, { next: split.next, chain });
     const folder = entry.file === undefined ? this.#files.cwd : dirname(entry.file);
     for (const item of split) {
-      const where = whereAt(item.at);
+      // What is wrong with the only item is wrong with the whole.
+      const whole = split.length === 1 ? undefined : item.at;
+      const where = whereAt(whole);
       this.#count += 1;
       if (this.#count > mostItems) {
         throw specError(where, `an environment has at most ${mostItems} items`, { next: 'name fewer layers', chain });
       }
       const read = readItem(item.text, folder);
       if (read.kind === 'fault') {
-        throw specError(whereAt(item.at + read.fault.at), read.fault.what, { next: read.fault.next, chain });
+        const { at, what, next } = read.fault;
+        throw specError(at === undefined ? where : whereAt(item.at + at), what, { next, chain });
       }
       if (read.kind === 'path') await this.#specFile(read.path, where, { ...entry, text: item.text }, chain);
       else this.items.push(await this.#plain(read, { ...entry, text: item.text }, folder));

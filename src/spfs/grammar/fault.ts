@@ -2,8 +2,8 @@ import { describeError, SnapshotterError, type ErrorCode } from '../../errors.js
 
 /** What is wrong with a text, before it is known where that text stands. */
 export interface Fault {
-  /** Index of the character, counted from 0. */
-  readonly at: number;
+  /** Index of the character, counted from 0; undefined when it is the text as a whole. */
+  readonly at?: number;
   readonly what: string;
   readonly next: string;
 }
@@ -17,8 +17,8 @@ export interface Where {
   readonly column?: number | undefined;
   /** Such as `contents[1].dest`. */
   readonly field?: string | undefined;
-  /** The env spec, and the index of the character in it. */
-  readonly spec?: { readonly text: string; readonly at: number } | undefined;
+  /** The env spec, and the index of the character in it unless it is about the whole. */
+  readonly spec?: { readonly text: string; readonly at?: number | undefined } | undefined;
 }
 
 interface Details {
@@ -72,8 +72,22 @@ export function shown(path: string): string {
 
 /** A text for a message: in quotes, on one line, not too long. */
 export function quoted(text: string): string {
-  return JSON.stringify(text.length <= 200 ? text : `${text.slice(0, 200)}…`);
+  return quotedAround(text, 0);
 }
+
+/** A text and the place in it, for a message. Of a long text, what is around that place. */
+export function textAt(text: string, at: number | undefined): string {
+  return at === undefined ? quoted(text) : `${quotedAround(text, at)}, character ${at + 1}`;
+}
+
+function quotedAround(text: string, at: number): string {
+  if (text.length <= longestShown) return JSON.stringify(text);
+  const from = Math.max(0, Math.min(at - longestShown / 2, text.length - longestShown));
+  const to = from + longestShown;
+  return JSON.stringify(`${from > 0 ? '…' : ''}${text.slice(from, to)}${to < text.length ? '…' : ''}`);
+}
+
+const longestShown = 200;
 
 function inFile({ file, line, column, field }: Where): string[] {
   if (file === undefined) return [];
@@ -83,5 +97,5 @@ function inFile({ file, line, column, field }: Where): string[] {
 
 function inText({ file, spec }: Where): string[] {
   if (spec === undefined) return [];
-  return [`${file === undefined ? 'env spec ' : ''}${quoted(spec.text)}, character ${spec.at + 1}`];
+  return [`${file === undefined ? 'env spec ' : ''}${textAt(spec.text, spec.at)}`];
 }

@@ -42,9 +42,9 @@ function relativePathFault(text: string, folder: string): Fault | undefined {
     const next = text.startsWith('~/')
       ? `write the absolute path, such as ${shown(`$HOME${text.slice(1)}`)}`
       : 'write the path out';
-    return { at: 0, what, next };
+    return { what, next };
   }
   const meant = text.endsWith(specFileSuffix) || /^\.\.?(\/|$)/.test(text) || /[^/]\/$/.test(text);
   if (!meant) return undefined;
-  return { at: 0, what: 'the path of a spec file must be absolute', next: `write ${shown(resolve(folder, text))}` };
+  return { what: 'the path of a spec file must be absolute', next: `write ${shown(resolve(folder, text))}` };
 }

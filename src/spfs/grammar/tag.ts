@@ -1,6 +1,6 @@
 import { SnapshotterError } from '../../errors.js';
 import { digestMistake } from '../digest.js';
-import { quoted, type Fault } from './fault.js';
+import { quoted, textAt, type Fault } from './fault.js';
 
 /** A tag at one point of its history. */
 export interface TagSpec {
@@ -45,7 +45,7 @@ export function printTagSpec({ name, version }: TagSpec): string {
 /** Reads `[org/…/]name[~version]`, or tells what is wrong with it. */
 export function readTag(text: string): TagSpec | Fault {
   const mistake = digestMistake(text);
-  if (mistake !== undefined) return { at: 0, ...mistake };
+  if (mistake !== undefined) return mistake;
   const tilde = text.indexOf('~');
   const name = tilde === -1 ? text : text.slice(0, tilde);
   const fault = tilde === -1 ? nameFault(name) : (nameFault(name) ?? versionFault(text, tilde + 1));
@@ -55,9 +55,9 @@ export function readTag(text: string): TagSpec | Fault {
 const nameRule = 'a tag is [org/…/]name[~version], of letters, digits and - : . _';
 
 function nameFault(name: string): Fault | undefined {
-  if (name === '') return { at: 0, what: 'the name of the tag is missing', next: nameRule };
+  if (name === '') return { what: 'the name of the tag is missing', next: nameRule };
   if (name === '-') {
-    return { at: 0, what: '"-" is the empty environment and no tag', next: 'give "-" alone, or the name of a tag' };
+    return { what: '"-" is the empty environment and no tag', next: 'give "-" alone, or the name of a tag' };
   }
   const odd = /[^A-Za-z0-9:._/-]/u.exec(name);
   if (odd !== null) {
@@ -98,8 +98,8 @@ function versionFault(text: string, at: number): Fault | undefined {
 }
 
 function tagError(text: string, { at, what, next }: Fault): SnapshotterError {
-  return new SnapshotterError('invalid-argument', `tag ${quoted(text)}, character ${at + 1}: ${what}`, {
-    facts: { tag: text.slice(0, 200), position: at + 1 },
+  return new SnapshotterError('invalid-argument', `tag ${textAt(text, at)}: ${what}`, {
+    facts: { tag: text.slice(0, 200) },
     next,
   });
 }

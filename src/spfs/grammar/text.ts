@@ -1,3 +1,4 @@
+import { isUtf8 } from 'node:buffer';
 import { specError } from './fault.js';
 
 const startsWith = (bytes: Uint8Array, ...first: readonly number[]) => first.every((byte, at) => bytes[at] === byte);
@@ -11,8 +12,9 @@ export function decodeText(bytes: Uint8Array, file: string): string {
   if (startsWith(bytes, 0xff, 0xfe) || startsWith(bytes, 0xfe, 0xff)) {
     throw specError({ file, line: 1 }, 'this is UTF-16, not UTF-8', { next: 'save the file as UTF-8' });
   }
-  const line = firstBrokenLine(bytes);
-  if (line !== undefined) throw specError({ file, line }, 'this is not UTF-8', { next: 'save the file as UTF-8' });
+  if (!isUtf8(bytes)) {
+    throw specError({ file, line: firstBrokenLine(bytes) }, 'this is not UTF-8', { next: 'save the file as UTF-8' });
+  }
   const text = new TextDecoder().decode(bytes);
   // eslint-disable-next-line no-control-regex -- these are what it is about
   const control = /[\u0000-\u0008\u000b\u000c\u000e-\u001f\u007f]/.exec(text);
@@ -23,16 +25,12 @@ export function decodeText(bytes: Uint8Array, file: string): string {
   throw specError(where, `the control character U+${code} is not allowed in YAML`, { next: 'remove it' });
 }
 
+/** No character of UTF-8 is torn apart where a line ends. */
 function firstBrokenLine(bytes: Uint8Array): number | undefined {
-  const decoder = new TextDecoder('utf-8', { fatal: true });
   for (let line = 1, from = 0; from < bytes.length; line += 1) {
     const end = bytes.indexOf(0x0a, from);
     const to = end === -1 ? bytes.length : end + 1;
-    try {
-      decoder.decode(bytes.subarray(from, to));
-    } catch {
-      return line;
-    }
+    if (!isUtf8(bytes.subarray(from, to))) return line;
     from = to;
   }
   return undefined;

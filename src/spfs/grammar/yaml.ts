@@ -62,7 +62,10 @@ export function readYaml(text: string, file: string): SpecDocument {
     lineCounter: lines,
   });
   const problem = [...document.errors, ...document.warnings][0];
-  if (problem !== undefined) throw fail(problem.pos[0], sentence(problem.message), nextFor(problem.code));
+  if (problem !== undefined) {
+    const { what, next } = advise(problem);
+    throw fail(problem.pos[0], what, next);
+  }
   if (document.directives.yaml.explicit === true && document.directives.yaml.version !== '1.2') {
     throw fail(0, `this is YAML ${document.directives.yaml.version}`, 'write YAML 1.2, or leave out %YAML');
   }
@@ -177,23 +180,38 @@ class Read implements SpecDocument {
   }
 }
 
+function firstAlias(document: Document.Parsed): Node | null {
+  let first: Node | null = null;
+  visit(document, {
+    Alias(_, alias) {
+      first = alias;
+      return visit.BREAK;
+    },
+  });
+  return first;
+}
+
 function keyOf(pair: Pair): unknown {
   return isScalar(pair.key) ? pair.key.value : undefined;
 }
 
-function sentence(message: string): string {
-  return `this is not YAML: ${message.split('\n')[0] ?? ''}`;
+interface Advice {
+  /** Instead of the library's message. */
+  readonly what?: string;
+  readonly next: string;
 }
 
-const nexts: Partial<Record<ErrorCode, string>> = {
-  MULTIPLE_DOCS: 'keep one document a file',
-  TAB_AS_INDENT: 'indent with spaces',
-  TAG_RESOLVE_FAILED: 'leave out the tag, the word that begins with "!"',
-  RESOURCE_EXHAUSTION: 'nest less deeply',
-  NON_STRING_KEY: 'write the name of a field in front of the colon',
-  BAD_SCALAR_START: 'put the value in double quotes',
+const advices: Partial<Record<ErrorCode, Advice>> = {
+  BAD_DIRECTIVE: { what: 'there is a directive that is not known', next: 'leave out the line that begins with "%"' },
+  BAD_SCALAR_START: { next: 'put the value in double quotes' },
+  MULTIPLE_DOCS: { what: 'there is more than one document', next: 'keep one document a file' },
+  NON_STRING_KEY: { what: 'the name of a field must be text', next: 'write the name of a field before the colon' },
+  RESOURCE_EXHAUSTION: { what: 'this is nested too deeply', next: 'nest less' },
+  TAB_AS_INDENT: { next: 'indent with spaces' },
+  TAG_RESOLVE_FAILED: { next: 'leave out the tag, which is the word that begins with "!"' },
 };
 
-function nextFor(code: ErrorCode): string {
-  return nexts[code] ?? 'correct the YAML there';
+function advise({ code, message }: { readonly code: ErrorCode; readonly message: string }): Required<Advice> {
+  const { what, next } = advices[code] ?? { next: 'correct the YAML there' };
+  return { what: what ?? `this YAML cannot be read: ${message.split('\n')[0] ?? ''}`, next };
 }
