@@ -78,12 +78,20 @@ export async function makeFolder(path: string, mode: number): Promise<void> {
 
 async function makeWithParents(path: string, mode: number): Promise<void> {
   try {
-    await mkdir(path, { mode });
+    await makeUnlessThere(path, mode);
   } catch (error) {
-    if (errnoOf(error) === 'EEXIST' && (await stat(path)).isDirectory()) return;
     if (errnoOf(error) !== 'ENOENT' || dirname(path) === path) throw error;
     await makeWithParents(dirname(path), mode);
+    await makeUnlessThere(path, mode);
+  }
+}
+
+/** Another process may make the same folder at the same moment. */
+async function makeUnlessThere(path: string, mode: number): Promise<void> {
+  try {
     await mkdir(path, { mode });
+  } catch (error) {
+    if (errnoOf(error) !== 'EEXIST' || !(await stat(path)).isDirectory()) throw error;
   }
 }
 

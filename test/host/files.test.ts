@@ -34,6 +34,12 @@ describe('making a folder', () => {
     expect((await stat(folder)).mode & 0o777).toBe(0o750);
   });
 
+  test('makes one that several make at once, with those above it', async () => {
+    const folder = join(await temporaryFolder(), 'a', 'b', 'c', 'd');
+    await Promise.all(Array.from({ length: 50 }, () => makeFolder(folder, 0o700)));
+    expect((await stat(folder)).isDirectory()).toBe(true);
+  });
+
   test('below a file, or where the kernel makes none (it never ended), says what cannot be made', async () => {
     const file = join(await temporaryFolder(), 'file');
     await writeFile(file, '');
