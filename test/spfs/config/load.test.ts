@@ -1,0 +1,231 @@
+import { mkdtemp, readdir, readFile, rm, writeFile, mkdir } from 'node:fs/promises';
+import { homedir, tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { fileURLToPath } from 'node:url';
+import { describe, expect, onTestFinished, test } from 'vitest';
+import type { SnapshotterError } from '../../../src/errors.js';
+import { loadSpfsConfig, type ConfigSources, type SpfsConfig } from '../../../src/spfs/config/index.js';
+
+const fixtures = fileURLToPath(new URL('fixtures', import.meta.url));
+const environment = { HOME: '/home/artist' };
+
+function load(sources: Partial<ConfigSources>): Promise<SpfsConfig> {
+  return loadSpfsConfig({ flags: {}, environment, runs: true, systemFile: '/no/such/file', ...sources });
+}
+
+const defaults = {
+  storageRoot: '/var/lib/spin-stack/spfs',
+  containerdAddress: '/run/containerd/containerd.sock',
+  snapshotter: 'spin-erofs',
+  imageNamespace: 'default',
+  memory: 2 ** 30,
+  cpus: 2,
+  accelerator: 'auto',
+  bootTimeoutSeconds: 120,
+  logLevel: 'warn',
+  configFiles: [],
+  unused: [],
+};
+
+async function folder(): Promise<string> {
+  const path = await mkdtemp(join(tmpdir(), 'spfs-config-'));
+  onTestFinished(() => rm(path, { recursive: true }));
+  return path;
+}
+
+/** A home folder whose spfs.toml has this text. */
+async function home(text: string): Promise<string> {
+  const path = await folder();
+  await mkdir(join(path, '.config', 'spfs'), { recursive: true });
+  await writeFile(join(path, '.config', 'spfs', 'spfs.toml'), text);
+  return path;
+}
+
+async function system(text: string): Promise<string> {
+  const path = join(await folder(), 'spfs.toml');
+  await writeFile(path, text);
+  return path;
+}
+
+test('the configuration of nothing is the defaults, frozen', async () => {
+  const config = await load({});
+  expect(config).toEqual(defaults);
+  expect(Object.isFrozen(config) && Object.isFrozen(config.configFiles)).toBe(true);
+});
+
+describe('a good file', async () => {
+  const names = (await readdir(join(fixtures, 'good'))).filter((name) => name.endsWith('.toml'));
+  test.for(names)('%s', async (name) => {
+    const configFile = join(fixtures, 'good', name);
+    const config = await load({ configFile });
+    const shown = {
+      ...config,
+      configFiles: config.configFiles.map((path) => path.replace(configFile, 'FILE')),
+      unused: config.unused.map((what) => what.replace(configFile, 'FILE')),
+    };
+    await expect(`${JSON.stringify(shown, undefined, 2)}\n`).toMatchFileSnapshot(configFile.replace(/toml$/, 'json'));
+  });
+});
+
+describe('a bad file', async () => {
+  const names = (await readdir(join(fixtures, 'bad'))).filter((name) => name.endsWith('.toml'));
+  test.for(names)('%s', async (name) => {
+    const configFile = join(fixtures, 'bad', name);
+    const wanted = (await readFile(configFile.replace(/toml$/, 'txt'), 'utf8')).trimEnd();
+    const error: unknown = await load({ configFile }).catch((thrown: unknown) => thrown);
+    expect(error).toMatchObject({ code: 'invalid-argument' });
+    const shown = (error as SnapshotterError).advice.replace(`file ${configFile}`, 'FILE');
+    // Where the words are those of the TOML parser, or would only be repeated, the beginning is golden.
+    expect(shown.slice(0, wanted.length)).toBe(wanted);
+  });
+  test('each has its message', () => {
+    expect(names.length).toBeGreaterThan(30);
+  });
+});
+
+describe('the order of the places', () => {
+  test('flag, environment, the user’s file, the system’s file, default; key by key', async () => {
+    const systemFile = await system(`
+      [containerd]
+      address = "/system.sock"
+      snapshotter = "of-system"
+      image_namespace = "of-system"
+      [vm]
+      cpus = 3
+      memory = "2G"
+      accelerator = "kvm"
+    `);
+    const HOME = await home(`
+      [containerd]
+      address = "/user.sock"
+      snapshotter = "of-user"
+      image_namespace = "of-user"
+      [vm]
+      cpus = 4
+    `);
+    const config = await load({
+      systemFile,
+      environment: { HOME, CONTAINERD_ADDRESS: '/env.sock', CONTAINERD_NAMESPACE: 'of-env', SPFS_VM_ACCELERATOR: '' },
+      flags: { containerdAddress: '/flag.sock' },
+    });
+    expect(config).toEqual({
+      ...defaults,
+      containerdAddress: '/flag.sock',
+      imageNamespace: 'of-env',
+      snapshotter: 'of-user',
+      cpus: 4,
+      memory: 2 * 2 ** 30,
+      accelerator: 'kvm',
+      configFiles: [systemFile, join(HOME, '.config/spfs/spfs.toml')],
+    });
+  });
+
+  test('a named file is read instead of both, and must exist', async () => {
+    const HOME = await home('[vm]\ncpus = 4\n');
+    const configFile = await system('[log]\nlevel = "info"\n');
+    const config = await load({ configFile, environment: { HOME }, systemFile: await system('[vm]\ncpus = 5\n') });
+    expect(config).toEqual({ ...defaults, logLevel: 'info', configFiles: [configFile] });
+    await expect(load({ configFile: '/no/such/file' })).rejects.toMatchObject({
+      code: 'invalid-argument',
+      message: expect.stringContaining('file /no/such/file cannot be read: ENOENT') as string,
+    });
+  });
+
+  test('a usual file that is there and cannot be read is not passed over', async () => {
+    const HOME = await folder();
+    await mkdir(join(HOME, '.config/spfs/spfs.toml'), { recursive: true });
+    await expect(load({ environment: { HOME } })).rejects.toMatchObject({
+      code: 'invalid-argument',
+      message: expect.stringContaining('cannot be read: EISDIR') as string,
+    });
+  });
+
+  test('without HOME it is the home folder of the user who runs the command', async () => {
+    const config = await load({ environment: { SPFS_VM_KERNEL: '~/vmlinuz' }, configFile: await system('') });
+    expect(config.kernel).toBe(join(homedir(), 'vmlinuz'));
+  });
+
+  test('every variable is known', async () => {
+    const config = await load({
+      environment: {
+        ...environment,
+        SPFS_STORAGE_ROOT: '~/spfs',
+        SPFS_FILESYSTEM_TMPFS_SIZE: '25%',
+        CONTAINERD_ADDRESS: 'unix:/c.sock',
+        SPFS_CONTAINERD_SNAPSHOTTER: 'erofs',
+        CONTAINERD_NAMESPACE: 'moby',
+        SPFS_VM_KERNEL: '/k',
+        SPFS_VM_MODULES: '/m',
+        SPFS_VM_BUSYBOX: '/b',
+        SPFS_VM_VIRTIOFSD: '/v',
+        SPFS_VM_MEMORY: '512M',
+        SPFS_VM_CPUS: '1',
+        SPFS_VM_ACCELERATOR: 'tcg',
+        SPFS_VM_BOOT_TIMEOUT_SECONDS: '7',
+        SPFS_USER_NAME: 'me',
+        SPFS_USER_DOMAIN: 'here',
+        SPFS_RUNTIME_NAME: 'night-shift_1',
+        SPFS_LOG_LEVEL: 'trace',
+        SPFS_SOMETHING_OF_THE_ORIGINAL: 'x',
+      },
+    });
+    expect(config).toEqual({
+      storageRoot: '/home/artist/spfs',
+      tmpfsSize: '25%',
+      containerdAddress: '/c.sock',
+      snapshotter: 'erofs',
+      imageNamespace: 'moby',
+      kernel: '/k',
+      modules: '/m',
+      busybox: '/b',
+      virtiofsd: '/v',
+      memory: 2 ** 29,
+      cpus: 1,
+      accelerator: 'tcg',
+      bootTimeoutSeconds: 7,
+      userName: 'me',
+      userDomain: 'here',
+      runtimeName: 'night-shift_1',
+      logLevel: 'trace',
+      configFiles: [],
+      unused: [],
+    });
+  });
+});
+
+describe('a wrong value from elsewhere names its source', () => {
+  test.for<[string, Partial<ConfigSources>, string]>([
+    ['flag', { flags: { cpus: '0' } }, 'flag --cpus: "0" is not a whole number of processors from 1 to 255'],
+    ['empty flag', { flags: { storageRoot: '' } }, 'flag --storage-root: "" is neither an absolute path nor'],
+    ['huge number', { flags: { cpus: '9'.repeat(400) } }, 'is not a whole number of processors from 1 to 255'],
+    [
+      'variable',
+      { environment: { SPFS_VM_MEMORY: 'lots' } },
+      'environment SPFS_VM_MEMORY: "lots" is not a size: write',
+    ],
+    ['name', { environment: { SPFS_RUNTIME_NAME: 'a,b' } }, 'environment SPFS_RUNTIME_NAME: "a,b" is not a name of at'],
+    ['option', { environment: { SPFS_RUNTIME_NAME: '-x' } }, 'environment SPFS_RUNTIME_NAME: "-x" is not a name of at'],
+    ['long', { environment: { CONTAINERD_ADDRESS: `/${'x'.repeat(107)}` } }, 'is longer than the 107 bytes'],
+    ['keep', { environment: { SPFS_KEEP_RUNTIME: 'maybe' } }, '"maybe" is neither true nor false'],
+  ])('%s', async ([, sources, message]) => {
+    await expect(load(sources)).rejects.toMatchObject({
+      code: 'invalid-argument',
+      message: expect.stringContaining(message) as string,
+    });
+  });
+});
+
+describe('SPFS_KEEP_RUNTIME', () => {
+  test.for(['1', 'true', 'YES'])('%s is refused for a run, and means nothing to another command', async (value) => {
+    const set = { ...environment, SPFS_KEEP_RUNTIME: value };
+    await expect(load({ environment: set })).rejects.toMatchObject({
+      code: 'failed-precondition',
+      next: 'unset SPFS_KEEP_RUNTIME',
+    });
+    expect(await load({ environment: set, runs: false })).toEqual(defaults);
+  });
+
+  test.for(['', '0', 'false', 'off'])('%j is no wish to keep it', async (value) => {
+    expect(await load({ environment: { ...environment, SPFS_KEEP_RUNTIME: value } })).toEqual(defaults);
+  });
+});
