@@ -9,7 +9,7 @@ import { Command } from 'commander';
 
 import { silentLogger } from '../src/log.js';
 import { type Scope, withScope } from '../src/scope.js';
-import { disksFromMounts, type GuestResult, runInGuest } from '../src/vm/index.js';
+import { disksFromMounts, type CollectedResult, runInGuest } from '../src/vm/index.js';
 import { parseDescriptor } from '../src/vmdk/index.js';
 import type { Mount } from '../src/vocabulary.js';
 import { snapshotterName } from './rig/containerd.js';
@@ -96,7 +96,7 @@ async function showDisks(mounts: readonly Mount[]): Promise<void> {
   }
 }
 
-async function runCommand(mounts: readonly Mount[], isOurs: boolean, signal: AbortSignal): Promise<GuestResult> {
+async function runCommand(mounts: readonly Mount[], isOurs: boolean, signal: AbortSignal): Promise<CollectedResult> {
   const run = (argv: readonly string[]) =>
     runInGuest({ disks: { mounts }, argv, kernel: guestKernel, busybox, timeoutMs: 300_000, signal });
   const script = isOurs ? demoScript : anyImageScript;

@@ -7,16 +7,27 @@ export interface Machine {
   readonly architecture: NodeJS.Architecture;
   readonly accelerator: Accelerator;
   readonly memoryMiB: number;
+  /** Default 1. */
+  readonly cpus?: number | undefined;
+  /** What lists of processes call it. */
+  readonly name?: string | undefined;
   readonly vmlinuz: string;
   readonly initramfs: string;
   readonly disks: readonly Disk[];
-  /** Hex digits that mark the guest's report at the end of its output. */
+  /** The names of the virtio ports. */
+  readonly ports: readonly string[];
+  /** The socket of the virtiofsd that shares what is live. */
+  readonly shareSocket?: string | undefined;
+  /** Hex digits that mark the end of an output. */
   readonly token: string;
 }
 
-/** Connected sockets that QEMU inherits: what the kernel prints, and the virtio port of the guest's init. */
+/** Connected sockets that QEMU inherits: what the kernel prints, then one a virtio port. */
 export const consoleDescriptor = 3;
-export const portDescriptor = 4;
+export const firstPortDescriptor = 4;
+
+/** The name by which the guest mounts what virtiofsd shares. */
+const shareTag = 'live';
 
 interface Platform {
   readonly program: string;
@@ -64,16 +75,19 @@ export function qemuArguments(machine: Machine): readonly string[] {
     );
   }
   return [
+    ...(machine.name === undefined ? [] : ['-name', `guest=${escaped(machine.name)}`]),
     ...['-nodefaults', '-no-user-config', '-no-reboot', '-display', 'none'],
-    ...['-machine', platform.machine],
+    ...['-machine', machine.shareSocket === undefined ? platform.machine : `${platform.machine},memory-backend=memory`],
     ...['-accel', machine.accelerator === 'kvm' ? 'kvm' : 'tcg,thread=multi'],
     ...['-cpu', machine.accelerator === 'kvm' ? 'host' : 'max'],
     ...['-m', `${machine.memoryMiB}M`],
+    ...(machine.cpus === undefined ? [] : ['-smp', String(machine.cpus)]),
     ...['-kernel', machine.vmlinuz, '-initrd', machine.initramfs],
     ...['-append', kernelCommandLine(platform.console, machine.token)],
     ...['-chardev', `socket,id=console,fd=${consoleDescriptor}`, '-serial', 'chardev:console'],
-    ...['-chardev', `socket,id=port,fd=${portDescriptor}`],
-    ...['-device', 'virtio-serial-pci,addr=2.0', '-device', 'virtserialport,chardev=port,name=erofs-guest'],
+    ...['-device', 'virtio-serial-pci,addr=2.0'],
+    ...machine.ports.flatMap(portArguments),
+    ...(machine.shareSocket === undefined ? [] : shareArguments(machine.shareSocket, machine.memoryMiB)),
     ...machine.disks.flatMap(diskArguments),
   ];
 }
@@ -89,6 +103,27 @@ function kernelCommandLine(console: string, token: string): string {
     'cryptomgr.notests',
     `erofs_guest=${token}`,
   ].join(' ');
+}
+
+function portArguments(name: string, index: number): string[] {
+  return [
+    ...['-chardev', `socket,id=${name},fd=${firstPortDescriptor + index}`],
+    ...['-device', `virtserialport,chardev=${name},name=${name}`],
+  ];
+}
+
+/** virtiofsd reads and writes the guest's memory, so both must see the same. */
+function shareArguments(socket: string, memoryMiB: number): string[] {
+  return [
+    ...['-object', `memory-backend-memfd,id=memory,size=${memoryMiB}M,share=on`],
+    ...['-chardev', `socket,id=live,path=${escaped(socket)}`],
+    ...['-device', `vhost-user-fs-pci,chardev=live,tag=${shareTag},addr=3.0`],
+  ];
+}
+
+/** QEMU ends a value at a comma, unless there are two. */
+function escaped(text: string): string {
+  return text.replaceAll(',', ',,');
 }
 
 function diskArguments(disk: Disk, index: number): string[] {

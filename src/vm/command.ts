@@ -42,12 +42,13 @@ export function commandScript(command: GuestCommand): Buffer {
   ]);
 }
 
-function line(...parts: readonly (string | Buffer)[]): Buffer {
+/** One line of a shell script. */
+export function line(...parts: readonly (string | Buffer)[]): Buffer {
   return Buffer.concat([...parts.map((part) => Buffer.from(part)), Buffer.from('\n')]);
 }
 
-/** One shell word for any bytes but NUL. */
-function quote(text: string | Uint8Array): Buffer {
+/** One shell word for any bytes but NUL. @throws SnapshotterError `invalid-argument` for a NUL byte. */
+export function quote(text: string | Uint8Array): Buffer {
   const bytes = Buffer.from(text);
   if (bytes.includes(0)) throw refused('the command for the guest has a NUL byte');
   // latin1 maps each byte to one character and back, so that the bytes survive whatever they encode.

@@ -5,10 +5,14 @@ import { errnoOf, SnapshotterError } from '../errors.js';
 import { manifestLine } from '../layers/index.js';
 import type { Mount } from '../vocabulary.js';
 
+/** What the disks make up, and how their serials begin, so that two answers in one guest stay apart. */
+export type DiskPlace = 'root' | 'stack';
+
 /** What the guest does with a disk: the whole chain in one, one layer of a chain, or the container's own layer. */
 export type DiskRole = 'merged' | 'layer' | 'writable';
 
 export interface Disk {
+  readonly place: DiskPlace;
   readonly role: DiskRole;
   /** Absolute path of the image or of the VMDK descriptor. */
   readonly path: string;
@@ -24,9 +28,9 @@ export interface Disk {
  * @throws SnapshotterError `invalid-argument` for an answer that is not a guest's (a bind, a foreign type, the writable mount
  *   not last), `not-found` when a file is missing, `data-loss` when `layers.manifest` and the `device=` options disagree.
  */
-export async function disksFromMounts(mounts: readonly Mount[]): Promise<readonly Disk[]> {
+export async function disksFromMounts(mounts: readonly Mount[], place: DiskPlace = 'root'): Promise<readonly Disk[]> {
   const last = mounts.length - 1;
-  const disks = await Promise.all(mounts.map((mount, index) => diskOf(mount, index, index === last)));
+  const disks = await Promise.all(mounts.map((mount, index) => diskOf(mount, index, index === last, place)));
   if (disks.length === 0) throw refused('the Mounts answer is empty');
   if (disks.length > 1 && disks.slice(1).some((disk) => disk.role === 'merged')) {
     throw refused('the Mounts answer has format/erofs after another mount');
@@ -38,28 +42,41 @@ export async function disksFromMounts(mounts: readonly Mount[]): Promise<readonl
   return disks;
 }
 
-async function diskOf(mount: Mount, index: number, isLast: boolean): Promise<Disk> {
+const serialPrefix = { root: 'erofs', stack: 'spfs' } satisfies Record<DiskPlace, string>;
+
+async function diskOf(mount: Mount, index: number, isLast: boolean, place: DiskPlace): Promise<Disk> {
+  const prefix = serialPrefix[place];
   if (!mount.source.startsWith('/'))
     throw refused(`mount source ${JSON.stringify(mount.source)} is not an absolute path`);
   switch (mount.type) {
     case 'format/erofs':
       return {
+        place,
         role: 'merged',
         path: await descriptorBeside(mount),
         format: 'vmdk',
         readOnly: true,
-        serial: 'erofs-merged',
+        serial: `${prefix}-merged`,
       };
     case 'erofs':
-      return { role: 'layer', path: mount.source, format: 'raw', readOnly: true, serial: `erofs-layer-${index}` };
+      return {
+        place,
+        role: 'layer',
+        path: mount.source,
+        format: 'raw',
+        readOnly: true,
+        serial: `${prefix}-layer-${index}`,
+      };
     case 'ext4':
+      if (place === 'stack') throw refused('the Mounts answer of the stack has a writable layer', 'give that of a View');
       if (!isLast) throw refused('the writable ext4 mount is not the last of the Mounts answer');
       return {
+        place,
         role: 'writable',
         path: mount.source,
         format: 'raw',
         readOnly: mount.options.includes('ro'),
-        serial: 'erofs-writable',
+        serial: `${prefix}-writable`,
       };
     default:
       throw refused(`a guest cannot use a mount of type ${JSON.stringify(mount.type)}`);
@@ -109,8 +126,6 @@ function missing(path: string, cause: unknown): SnapshotterError {
   });
 }
 
-function refused(message: string): SnapshotterError {
-  return new SnapshotterError('invalid-argument', message, {
-    next: 'give the answer for a View or an Active snapshot',
-  });
+function refused(message: string, next = 'give the answer for a View or an Active snapshot'): SnapshotterError {
+  return new SnapshotterError('invalid-argument', message, { next });
 }

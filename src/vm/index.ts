@@ -1,9 +1,10 @@
 export { type Disk, disksFromMounts } from './disks.js';
-export { type GuestOptions, type GuestResult, runInGuest } from './guest.js';
-export type { GuestKernel } from './initramfs.js';
+export { type CollectedResult, type GuestOptions, runInGuest } from './guest.js';
+export type { GuestKernel } from './kernel.js';
 export type {
   Guest,
   GuestPlan,
+  GuestResult,
   GuestRoot,
   GuestRunOptions,
   GuestStart,
@@ -12,3 +13,5 @@ export type {
   PlannedProcess,
   TerminalStreams,
 } from './options.js';
+export { planGuest, startGuest } from './start.js';
+export { findVirtiofsd } from './virtiofsd.js';

@@ -3,7 +3,7 @@ import { afterAll, beforeAll, expect, it } from 'vitest';
 import { demoScript, writtenFile, writtenText } from '../../scripts/rig/demo-commands.js';
 import { readFromExt4 } from '../../scripts/rig/ext4-file.js';
 import { busybox, guestKernel } from '../../scripts/rig/kernel.js';
-import { type GuestResult, runInGuest } from '../../src/vm/index.js';
+import { type CollectedResult, runInGuest } from '../../src/vm/index.js';
 import type { Mount } from '../../src/vocabulary.js';
 import { requires } from '../harness/requires.js';
 import { startWorld, type World } from './world.js';
@@ -19,7 +19,7 @@ requires(...needed)('a guest from a pulled image', () => {
   });
   afterAll(() => world.close());
 
-  function run(mounts: readonly Mount[], script: string): Promise<GuestResult> {
+  function run(mounts: readonly Mount[], script: string): Promise<CollectedResult> {
     return runInGuest({ disks: { mounts }, argv: ['/bin/sh', '-c', script], kernel: guestKernel, busybox });
   }
 

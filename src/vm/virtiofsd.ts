@@ -1,0 +1,98 @@
+import { constants } from 'node:fs';
+import { access } from 'node:fs/promises';
+import { delimiter, join } from 'node:path';
+
+import { SnapshotterError } from '../errors.js';
+import { run } from '../host/index.js';
+import type { PlannedProcess } from './options.js';
+
+const program = 'virtiofsd';
+/** Where distributions keep it, since it is not meant to be on PATH: Debian 13 and Fedora, Arch, Debian 12. */
+const usualPlaces = ['/usr/libexec/virtiofsd', '/usr/lib/virtiofsd', '/usr/lib/qemu/virtiofsd'];
+const helpMs = 5_000;
+
+/**
+ * The virtiofsd of this machine: the one of PATH, else that of the distribution.
+ *
+ * @throws SnapshotterError `unavailable` when there is none.
+ */
+export async function findVirtiofsd(): Promise<string> {
+  const folders = (process.env['PATH'] ?? '').split(delimiter).filter((folder) => folder.startsWith('/'));
+  for (const path of [...folders.map((folder) => join(folder, program)), ...usualPlaces]) {
+    if (await isExecutable(path)) return path;
+  }
+  throw new SnapshotterError('unavailable', 'live layers need virtiofsd, and this machine has none', {
+    next: 'install it (Debian 13 and later, Fedora: virtiofsd; Debian 12: qemu-system-common), or name it',
+  });
+}
+
+async function isExecutable(path: string): Promise<boolean> {
+  return await access(path, constants.X_OK).then(
+    () => true,
+    () => false,
+  );
+}
+
+/**
+ * Runs in a mount namespace of its own: shows each source, read-only and without what is mounted below it, under its number
+ * in a folder that only this process tree sees, and becomes virtiofsd. With the processes, the mounts go.
+ *
+ * The older virtiofsd leaves a file a socket in its state folder, which is therefore one of its own as well.
+ */
+const wrapper = `set -e
+root=$1
+shift
+mkdir -p /var/run/virtiofsd
+mount -t tmpfs -o mode=700 tmpfs "$root"
+number=0
+while [ "$1" != -- ]; do
+  if [ -d "$1" ]; then mkdir "$root/$number"; else : >"$root/$number"; fi
+  mount --bind -- "$1" "$root/$number"
+  mount -o remount,bind,ro "$root/$number"
+  number=$((number + 1))
+  shift
+done
+shift
+mount -o remount,ro "$root"
+mount -t tmpfs -o mode=700 tmpfs /var/run/virtiofsd
+exec "$@"
+`;
+
+export interface ShareServer {
+  /** Path of virtiofsd. */
+  readonly program: string;
+  readonly socket: string;
+  /** An existing empty folder. */
+  readonly folder: string;
+  /** Absolute paths of folders and files; the n-th becomes the entry n of what is shared. */
+  readonly sources: readonly string[];
+  readonly signal?: AbortSignal | undefined;
+}
+
+/**
+ * How virtiofsd is started: the two that exist, the one in C that QEMU had until 8.0 and the one in Rust, are told apart by
+ * the options that they say they have.
+ *
+ * @throws SnapshotterError what `run` throws when the program does not even print its help.
+ */
+export async function virtiofsdCommand(server: ShareServer): Promise<PlannedProcess> {
+  const { stdout, stderr } = await run(server.program, ['--help'], { deadlineMs: helpMs, signal: server.signal });
+  const help = stdout + stderr;
+  const options = help.includes('--shared-dir')
+    ? currentOptions(server.folder, help)
+    : [...['-o', `source=${server.folder}`, '-o', 'sandbox=namespace', '-o', 'cache=auto'], '-o', 'announce_submounts'];
+  const serve = [server.program, `--socket-path=${server.socket}`, ...options];
+  const script = ['sh', '-c', wrapper, program, server.folder, ...server.sources, '--', ...serve];
+  return { program: 'unshare', argv: ['--mount', '--propagation', 'private', '--', ...script] };
+}
+
+/** Guests see changes of the host within a second, which is how long `auto` trusts what it knows of a name. */
+function currentOptions(folder: string, help: string): readonly string[] {
+  const optional = ['--announce-submounts', '--readonly'].filter((option) =>
+    new RegExp(`^ +${option}\\b`, 'm').test(help),
+  );
+  return [`--shared-dir=${folder}`, '--sandbox=namespace', '--cache=auto', ...optional];
+}
+
+/** What both print once a QEMU may connect. */
+export const readyMessage = 'Waiting for vhost-user socket connection';
