@@ -26,7 +26,7 @@ const unprintable = /[\p{Cc}\p{Cf}\p{Zl}\p{Zp}]/u;
 export function printableName(name: string): string {
   const text = textOf(name);
   if (text !== undefined && !unprintable.test(text) && !text.startsWith("$'")) return text;
-  return `$'${[...name].map(quotedByte).join('')}'`;
+  return `$'${Array.from(name, quotedByte).join('')}'`;
 }
 
 function quotedByte(byte: string): string {

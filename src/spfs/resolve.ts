@@ -1,0 +1,53 @@
+import { SnapshotterError } from '../errors.js';
+import type { Digest, OldestFirst } from '../vocabulary.js';
+import { describePlace, type DigestItem, type EnvItem, type ReferenceItem } from './grammar/index.js';
+import type { StoredObject } from './model.js';
+import { resolveReference, type StoreView } from './store/index.js';
+
+/** The stack that the items of an env spec stand for. A platform stands for its layers. */
+export async function resolveLayers(view: StoreView, items: readonly EnvItem[]): Promise<OldestFirst<Digest>> {
+  const layers: Digest[] = [];
+  for (const item of items) {
+    if (item.kind !== 'live-layer') layers.push(...layersOf(await resolveItem(view, item)));
+  }
+  // Items, and the layers of a platform, are written from the lowest up.
+  return layers as unknown as OldestFirst<Digest>;
+}
+
+/**
+ * Looks one item up: a digest, the beginning of one, a tag.
+ *
+ * @throws SnapshotterError as `resolveReference` does; for an item of a file, the message begins with its place
+ */
+export async function resolveItem(view: StoreView, item: DigestItem | ReferenceItem): Promise<StoredObject> {
+  const { source } = item;
+  const { text } = source;
+  try {
+    return await resolveReference(view, item.kind === 'digest' ? { text, digest: item.digest } : { ...item, text });
+  } catch (error) {
+    if (!(error instanceof SnapshotterError)) throw error;
+    throw placed(error, item);
+  }
+}
+
+function placed(error: SnapshotterError, item: DigestItem | ReferenceItem): SnapshotterError {
+  const { file, line, field } = item.source;
+  const hint = item.kind === 'reference' && error.code === 'not-found' ? item.hint : undefined;
+  if (file === undefined && hint === undefined) return error;
+  const place = describePlace(item.source);
+  return new SnapshotterError(error.code, place === '' ? error.message : `${place}: ${error.message}`, {
+    facts: {
+      ...error.facts,
+      ...(file === undefined ? {} : { file }),
+      ...(line === undefined ? {} : { line }),
+      ...(field === undefined ? {} : { field }),
+    },
+    next: hint ?? error.next,
+    cause: error,
+  });
+}
+
+/** The layers that an object adds to a stack, the lowest first. */
+export function layersOf(object: StoredObject): OldestFirst<Digest> {
+  return object.kind === 'platform' ? object.layers : ([object.digest] as unknown as OldestFirst<Digest>);
+}
