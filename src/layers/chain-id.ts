@@ -1,4 +1,4 @@
-import { createHash } from 'node:crypto';
+import { hash } from 'node:crypto';
 
 import type { Digest } from '../vocabulary.js';
 
@@ -9,5 +9,5 @@ import type { Digest } from '../vocabulary.js';
  */
 export function chainIdOf(parent: Digest | undefined, diffId: Digest): Digest {
   if (parent === undefined) return diffId;
-  return `sha256:${createHash('sha256').update(`${parent} ${diffId}`).digest('hex')}`;
+  return `sha256:${hash('sha256', `${parent} ${diffId}`)}`;
 }

@@ -42,6 +42,12 @@ export class HeldLayers {
     const ids = [...(this.#byDigest.get(digest) ?? [])];
     return ids.map((id) => this.#byId.get(id)).filter((held) => held !== undefined);
   }
+
+  /** Of all layers that are held, each once. */
+  diffIds(): readonly Digest[] {
+    const all = [...this.#byId.values()].map(({ layer }) => layer.applied?.diffId);
+    return [...new Set(all)].filter((diffId) => diffId !== undefined);
+  }
 }
 
 function digestsOf({ applied }: LayerRecord): readonly Digest[] {
