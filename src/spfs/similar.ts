@@ -2,13 +2,13 @@
 const mostEdits = 2;
 
 /**
- * Those of `known` that `text` may have been meant as, the likeliest first: a slip of at most two letters away, or beginning
- * with it, or the same below another folder.
+ * Those of `known` that `text` may have been meant as, the likeliest first: a slip of two letters at the most away, and of half
+ * of them; or beginning with it, or the same below another folder.
  */
 export function similarTo(text: string, known: readonly string[], most = 5): readonly string[] {
   const ranked = known.flatMap((name) => {
     const edits = editDistance(text, name);
-    if (edits <= mostEdits && edits < text.length) return [{ name, rank: edits }];
+    if (edits <= mostEdits && 2 * edits <= text.length) return [{ name, rank: edits }];
     if (text !== '' && name.startsWith(text)) return [{ name, rank: mostEdits + 1 }];
     return name.endsWith(`/${text}`) || text.endsWith(`/${name}`) ? [{ name, rank: mostEdits + 2 }] : [];
   });

@@ -34,7 +34,7 @@ const truncated = (bytes: Buffer) => bytes.subarray(0, bytes.length / 2);
 const emptied = () => Buffer.alloc(0);
 const garbage = (bytes: Buffer) => Buffer.alloc(bytes.length, 'garbage');
 
-describe('a damaged store is data-loss, never a smaller store', () => {
+describe('a store with damaged tables or a damaged list of them is data-loss, never a smaller store', () => {
   test.for<[string, RegExp, (bytes: Buffer) => Buffer]>([
     ['CURRENT emptied', /^CURRENT$/, emptied],
     ['CURRENT garbage', /^CURRENT$/, garbage],

@@ -95,7 +95,7 @@ describe('a reference that cannot be resolved', () => {
     await tag(store, ...names.map((name) => [name, layer(name)] as const));
     await expect(resolve(store, { text: 'bas', tag: { name: 'bas', version: 0 } })).rejects.toMatchObject({
       code: 'not-found',
-      message: 'there is no tag bas; similar: base, bse, base-2, base-3, base-4',
+      message: 'there is no tag bas; similar: base, base-2, base-3, base-4, base-platform',
       next: expect.stringContaining('`spfs tags`') as string,
     });
     await expect(

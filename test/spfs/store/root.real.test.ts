@@ -105,6 +105,18 @@ requires('root')('a storage root', () => {
     for (const { name, failed } of outcomes) expect(there.has(name)).toBe(!failed);
   });
 
+  test('that has no room for one change loses that change alone', async () => {
+    const root = await mounted('size=1m');
+    const store = new SpfsStore({ root, log });
+    await tag(store, ['before', layer('before')]);
+    const large = tag(store, ['large', { ...layer('large'), origin: 'x'.repeat(2 << 20) }]);
+    await expect(large).rejects.toEqual(coded('resource-exhausted'));
+    // What was begun takes all the space there was, until LevelDB has a little to open with.
+    await run('mount', ['-o', 'remount,size=8m', dirname(root)]);
+    await tag(store, ['after', layer('after')]);
+    expect((await store.read((view) => view.tags())).map(({ name }) => name)).toEqual(['after', 'before']);
+  });
+
   test('cannot be made on a full disk', async () => {
     const root = await mounted('size=64k');
     await writeFile(join(dirname(root), 'ballast'), Buffer.alloc(1 << 20)).catch(() => undefined);

@@ -1,6 +1,7 @@
 import { stat } from 'node:fs/promises';
 import { dirname } from 'node:path';
-import { describe, expect, test } from 'vitest';
+import { Level } from 'level';
+import { describe, expect, onTestFinished, test, vi } from 'vitest';
 import { SnapshotterError } from '../../../src/errors.js';
 import { toBase32 } from '../../../src/spfs/digest.js';
 import { SpfsStore } from '../../../src/spfs/store/index.js';
@@ -201,6 +202,28 @@ describe('a change', () => {
     const objects = Array.from({ length: 12 }, (_, at) => layer(String(at)));
     await Promise.all(objects.map((object) => tag(new SpfsStore({ root, log }), ['t', object])));
     expect((await new SpfsStore({ root, log }).read((view) => view.history('t'))).length).toBe(12);
+  });
+
+  test.for([
+    ['before it took effect', false],
+    ['after it took effect', true],
+  ] as const)('whose write fails %s is what the disk then says', async ([, effect]) => {
+    const store = await freshStore();
+    await tag(store, ['a', red]);
+    const write = Level.prototype.batch as (this: unknown, ...args: unknown[]) => Promise<void>;
+    const failure = Object.assign(new Error('IO error: sync: No space left on device'), { code: 'LEVEL_IO_ERROR' });
+    const failing = async function (this: unknown, ...args: unknown[]): Promise<void> {
+      if (effect) await write.apply(this, args);
+      throw failure;
+    };
+    const spy = vi.spyOn(Level.prototype, 'batch').mockImplementationOnce(failing as never);
+    onTestFinished(() => spy.mockRestore());
+    const change = tag(store, ['b', green]);
+    if (effect) await change;
+    else await expect(change).rejects.toEqual(coded('resource-exhausted'));
+    expect(spy).toHaveBeenCalledTimes(1);
+    const names = (await store.read((view) => view.tags())).map(({ name }) => name);
+    expect(names).toEqual(effect ? ['a', 'b'] : ['a']);
   });
 
   test('that waits can be called off', async () => {
