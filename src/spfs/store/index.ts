@@ -1,4 +1,4 @@
 export { platformDigest } from './platform.js';
 export { resolveReference, type Reference } from './resolve.js';
 export { SpfsStore } from './store.js';
-export type { StoreChange, StoreView } from './view.js';
+export type { StoreChange, StoreView, TagStream } from './view.js';
