@@ -1,4 +1,4 @@
-import { describeError, SnapshotterError, type ErrorCode } from '../../errors.js';
+import { describeError, errnoOf, SnapshotterError, type ErrorCode } from '../../errors.js';
 
 /** What is wrong with a text, before it is known where that text stands. */
 export interface Fault {
@@ -52,14 +52,23 @@ export function describePlace(where: Where): string {
   return inFile(where).join(': ');
 }
 
+const advices: Readonly<Record<string, string>> = {
+  EACCES: 'check its permissions, and those of the folders above it',
+  EPERM: 'check its permissions, and those of the folders above it',
+  ELOOP: 'check where its symlinks lead: they go in a circle',
+  ENAMETOOLONG: 'use a shorter path',
+};
+
 /** Asks the filesystem something about a path; what goes wrong is told with the place that named it. */
 export async function attempt<T>(where: Where, path: string, work: () => Promise<T>): Promise<T> {
   try {
     return await work();
   } catch (error) {
-    throw specError(where, `${shown(path)} cannot be read: ${describeError(error)}`, {
+    // Without the system call and the path that Node adds: the path is named already.
+    const reason = describeError(error).replace(/, \w+ '.*'$/s, '');
+    throw specError(where, `${shown(path)} cannot be read: ${reason}`, {
       code: 'failed-precondition',
-      next: 'check its permissions, and those of the folders above it',
+      next: advices[errnoOf(error) ?? ''] ?? 'check that it is a file on a working filesystem',
       cause: error,
     });
   }
@@ -81,13 +90,19 @@ export function textAt(text: string, at: number | undefined): string {
 }
 
 function quotedAround(text: string, at: number): string {
-  if (text.length <= longestShown) return JSON.stringify(text);
+  if (text.length <= longestShown) return printable(text);
   const from = Math.max(0, Math.min(at - longestShown / 2, text.length - longestShown));
   const to = from + longestShown;
-  return JSON.stringify(`${from > 0 ? '…' : ''}${text.slice(from, to)}${to < text.length ? '…' : ''}`);
+  return printable(`${from > 0 ? '…' : ''}${text.slice(from, to)}${to < text.length ? '…' : ''}`);
 }
 
 const longestShown = 200;
+
+/** In quotes, with escapes for whatever a terminal would act upon or not show. */
+function printable(text: string): string {
+  const escaped = (character: string) => `\\u{${(character.codePointAt(0) ?? 0).toString(16)}}`;
+  return JSON.stringify(text).replace(/[\p{C}\p{Zl}\p{Zp}]/gu, escaped);
+}
 
 function inFile({ file, line, column, field }: Where): string[] {
   if (file === undefined) return [];

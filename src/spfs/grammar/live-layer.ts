@@ -20,6 +20,9 @@ const shape = fieldsOf({
   ),
 });
 
+/** Binds of one live layer. */
+export const mostBinds = 1024;
+
 type Key = 'bind' | 'src';
 
 interface CheckedBind extends LiveBind {
@@ -34,6 +37,10 @@ interface CheckedBind extends LiveBind {
  */
 export async function readLiveLayer(document: SpecDocument, files: SpecFiles): Promise<LiveLayer> {
   const { contents } = inShape(document, shape);
+  if (contents.length > mostBinds) {
+    const what = `a live layer has at most ${mostBinds} binds, and this one has ${contents.length}`;
+    throw valueError(document, ['contents'], what, { next: 'bind folders that hold what belongs together' });
+  }
   const binds: CheckedBind[] = [];
   for (const [index, { bind, src, dest }] of contents.entries()) {
     const path = ['contents', index];
@@ -90,7 +97,7 @@ async function readSource(
 }
 
 function sourceFault(text: string): string | undefined {
-  if (text === '') return 'the path is empty; "." is the folder of this file';
+  if (text === '') return 'the path is empty, and "." would be the folder of this file';
   // eslint-disable-next-line no-control-regex -- these are what it is about
   if (/[\u0000-\u001f\u007f]/.test(text)) return 'a path cannot have control characters here';
   if (isAbsolute(text)) return `${quoted(text)} is absolute`;
@@ -109,7 +116,9 @@ function checkOverlap(document: SpecDocument, index: number, bind: CheckedBind, 
   const path = ['contents', index, 'dest'];
   const { destination } = bind;
   for (const [number, other] of earlier.entries()) {
-    const name = `contents[${number}], line ${document.lineOf(['contents', number, 'dest'])}`;
+    const overlaps = isWithin(destination, other.destination) || isWithin(other.destination, destination);
+    if (!overlaps) continue;
+    const name = `contents[${number}] in line ${document.lineOf(['contents', number, 'dest'])}`;
     if (other.destination === destination) {
       throw valueError(document, path, `${destination} is taken by ${name}`, { next: 'choose another destination' });
     }
@@ -117,7 +126,7 @@ function checkOverlap(document: SpecDocument, index: number, bind: CheckedBind, 
       const what = `${destination} would hide ${other.destination} of ${name}`;
       throw valueError(document, path, what, { next: 'list the inner destination after the outer one' });
     }
-    if (other.kind === 'file' && isWithin(destination, other.destination)) {
+    if (other.kind === 'file') {
       const what = `${destination} lies below ${name}, which binds a file`;
       throw valueError(document, path, what, { next: 'choose another destination' });
     }

@@ -51,10 +51,16 @@ export function fieldsOf<S extends z.ZodRawShape>(shape: S) {
 export function inShape<T>(document: SpecDocument, schema: z.ZodType<T>): T {
   const result = schema.safeParse(document.value);
   if (result.success) return result.data;
-  const errors = result.error.issues.map((issue) => shapeError(document, issue));
-  // What stands first in the file is what a person mends first.
-  const [first] = errors.sort((a, b) => Number(a.facts['line']) - Number(b.facts['line']));
-  throw first ?? new SnapshotterError('internal', 'a shape failed without saying why');
+  const [issue] = result.error.issues.toSorted((a, b) => weight(document, a) - weight(document, b));
+  throw issue === undefined
+    ? new SnapshotterError('internal', 'a shape failed without saying why')
+    : shapeError(document, issue);
+}
+
+/** What stands first in the file is mended first; but a field is often missing because its name is misspelt. */
+function weight(document: SpecDocument, issue: z.core.$ZodIssue): number {
+  if (issue.code === 'unrecognized_keys') return document.lineOfKey(issue.path, issue.keys[0] ?? '');
+  return document.found(issue.path) === undefined ? Infinity : document.lineOf(issue.path);
 }
 
 function shapeError(document: SpecDocument, issue: z.core.$ZodIssue): SnapshotterError {

@@ -29,9 +29,10 @@ export interface LocatedSpec {
 export async function locateSpec(path: string, files: SpecFiles, where: Where): Promise<LocatedSpec> {
   const found = await attempt(where, path, () => files.stat(path));
   if (found === undefined) {
+    const check = 'check the path of the spec file';
     throw specError(where, `there is no ${shown(path)}`, {
       code: 'not-found',
-      next: 'check the path of the spec file',
+      next: where.spec?.at === undefined ? check : `${check}; one that contains a "+" cannot be named here`,
     });
   }
   const file = found.kind === 'directory' ? `${path.replace(/\/+$/, '')}/${directorySpecFile}` : path;
@@ -83,7 +84,7 @@ export async function readSpec(file: string, files: SpecFiles, where: Where): Pr
 
 function kindOf(document: SpecDocument): SpecContents['kind'] {
   const known = [...runSpecApis, ...liveLayerApis];
-  const next = `the first line of a spec file is "api:" and one of ${known.join(', ')}`;
+  const next = `a spec file says "api:" and one of ${known.join(', ')}`;
   const root = document.found([]);
   if (root === 'empty' || root === undefined) throw valueError(document, [], 'the file is empty', { next });
   if (root !== 'a map') throw valueError(document, [], `this is ${root}, and must be a map`, { next });

@@ -58,7 +58,7 @@ export function readYaml(text: string, file: string): SpecDocument {
     strict: true,
     uniqueKeys: false, // the library compares every key with every other; see below
     prettyErrors: false,
-    logLevel: 'silent',
+    logLevel: 'error', // `silent` would also let a second document pass
     lineCounter: lines,
   });
   const problem = [...document.errors, ...document.warnings][0];
@@ -128,7 +128,8 @@ class Read implements SpecDocument {
     try {
       this.value = document.toJS({ maxAliasCount: mostAliases });
     } catch (error) {
-      throw specError({ file }, 'its aliases refer to each other too often', {
+      const line = this.#lineAt(firstAlias(document));
+      throw specError({ file, line }, 'the aliases refer to each other too often', {
         next: 'write the values out',
         cause: error,
       });
