@@ -132,13 +132,11 @@ requires(
 
   it('lose no link to garbage collections while they are built', async () => {
     const layers = await Promise.all(Array.from({ length: 24 }, (_, n) => world.layer({ [`file-${n}`]: '' })));
-    let building = true;
+    const building = new AbortController();
     const collecting = (async () => {
-      while (building) await world.collect();
+      while (!building.signal.aborted) await world.collect();
     })();
-    const built = await open(...layers).finally(() => {
-      building = false;
-    });
+    const built = await open(...layers).finally(() => building.abort());
     await collecting;
     expect(Object.keys(await world.contents(built.mounts))).toHaveLength(24);
     await built.close();

@@ -1,11 +1,10 @@
 import { isCode } from '../../errors.js';
-import type { Digest } from '../../vocabulary.js';
+import { snapshotRefLabel, type Digest } from '../../vocabulary.js';
 import type { Link } from './names.js';
 import {
   diffIdLabel,
   discard,
   extractKey,
-  referenceLabel,
   unpackInto,
   type ChainTools,
   type LayerBlob,
@@ -87,7 +86,7 @@ async function standing(tools: ChainTools, link: Link, o: BuildOptions): Promise
   const { name, layer, parent } = link;
   const { lease, signal } = o;
   const key = extractKey();
-  const labels = { [referenceLabel]: name, [diffIdLabel]: layer };
+  const labels = { [snapshotRefLabel]: name, [diffIdLabel]: layer };
   try {
     const mounts = await snapshots.prepare({ key, parent, labels, lease, signal });
     const blob = o.blobs.get(layer);

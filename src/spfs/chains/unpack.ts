@@ -3,7 +3,7 @@ import type { Differ, Snapshots } from '../../containerd/index.js';
 import { isCode } from '../../errors.js';
 import type { Logger } from '../../log.js';
 import type { Descriptor, Digest, Labels, Mount } from '../../vocabulary.js';
-import { parseDigest } from '../../vocabulary.js';
+import { parseDigest, snapshotRefLabel } from '../../vocabulary.js';
 import { anotherLayer } from './words.js';
 
 /** A layer that lies in containerd's content store as a tar, compressed or not. */
@@ -19,8 +19,6 @@ export interface ChainTools {
   readonly log: Logger;
 }
 
-/** containerd's name for the chain that a snapshot is to become; on Prepare it makes it a question for that chain. */
-export const referenceLabel = 'containerd.io/snapshot.ref';
 /** The layer that the new snapshot is to have, on Prepare. */
 export const diffIdLabel = 'containerd.io/snapshot/diff-id';
 
@@ -53,7 +51,7 @@ export async function unpackInto({ snapshots, differ, log }: ChainTools, o: Unpa
   const layer = parseDigest(applied.digest, 'the diff ID of the layer');
   if (o.layer !== undefined && layer !== o.layer) throw anotherLayer(o.layer, layer, o.blob.digest);
   const name = o.nameOf(layer);
-  const labels: Labels = { [referenceLabel]: name, [diffIdLabel]: layer };
+  const labels: Labels = { [snapshotRefLabel]: name, [diffIdLabel]: layer };
   try {
     await snapshots.commit({ name, key, labels, lease, signal });
   } catch (error) {
