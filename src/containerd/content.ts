@@ -1,5 +1,5 @@
 import { constants } from 'node:fs';
-import { access, stat } from 'node:fs/promises';
+import { access, stat, type FileHandle } from 'node:fs/promises';
 import { join } from 'node:path';
 import { isCode, SnapshotterError } from '../errors.js';
 import type { Logger } from '../log.js';
@@ -9,8 +9,9 @@ import { hexOf, parseDigest, type Descriptor, type Digest, type Labels } from '.
 import { answerDeadlineMs, inNamespace, stallMs } from './connection.js';
 import type { ContentSource } from './content-source.js';
 import { asContainerdError } from './errors.js';
+import { downloads, downloadsBegun, openDownload } from './downloads.js';
 import { blobsCompleted } from './events.js';
-import { layersAfter, type NamedLayer } from './manifests.js';
+import { layersAfter, layersWith, type ManifestReader, type NamedLayer } from './manifests.js';
 
 export interface ContentInfo {
   readonly digest: Digest;
@@ -83,9 +84,35 @@ export class Content {
 
   /** See `layersAfter` in manifests.ts. */
   layersAfter(digest: Digest, position: number, namespace?: string): Promise<readonly NamedLayer[]> {
-    const { client, defaultNamespace, socketPath } = this.#options;
-    const open = (descriptor: Descriptor, space: string) => this.open(descriptor, space);
-    return layersAfter({ client, socketPath, open }, digest, position, namespace ?? defaultNamespace);
+    return layersAfter(this.#manifests, digest, position, namespace ?? this.#options.defaultNamespace);
+  }
+
+  /** See `layersWith` in manifests.ts. */
+  layersWith(digest: Digest, namespace?: string): Promise<readonly NamedLayer[]> {
+    return layersWith(this.#manifests, digest, namespace ?? this.#options.defaultNamespace);
+  }
+
+  /** The layers that are being fetched; none where containerd's files cannot be read. */
+  async downloads(namespace?: string): Promise<readonly Digest[]> {
+    const root = await this.#options.contentRoot();
+    return root === undefined ? [] : downloads(root, namespace ?? this.#options.defaultNamespace);
+  }
+
+  /** See `openDownload` in downloads.ts. */
+  async openDownload(digest: Digest, namespace?: string): Promise<FileHandle | undefined> {
+    const root = await this.#options.contentRoot();
+    return root === undefined ? undefined : openDownload(root, namespace ?? this.#options.defaultNamespace, digest);
+  }
+
+  /** See `downloadsBegun` in downloads.ts. */
+  async *begun(signal: AbortSignal): AsyncGenerator<void> {
+    const root = await this.#options.contentRoot();
+    if (root !== undefined) yield* downloadsBegun(root, signal);
+  }
+
+  get #manifests(): ManifestReader {
+    const { client, socketPath } = this.#options;
+    return { client, socketPath, open: (descriptor, space) => this.open(descriptor, space) };
   }
 
   async #readableFile(digest: Digest, size: number): Promise<string | undefined> {

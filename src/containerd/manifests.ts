@@ -14,6 +14,8 @@ const layerLabel = 'containerd.io/gc.ref.content.l.';
 const largestManifest = 4 * 1024 * 1024;
 /** A base layer can be part of any number of images. Nobody says which one is being pulled: one of those that came last. */
 const mostManifests = 2;
+/** More than images have: overlay stops at 128 layers or so, and registries at fewer. */
+const mostLayers = 128;
 
 const descriptor = z.object({ mediaType: z.string(), digest: z.string(), size: z.int().min(0) });
 /** What is needed of an OCI or Docker image manifest, and of the configuration that it names. */
@@ -40,20 +42,39 @@ export interface ManifestReader {
  * @throws SnapshotterError what containerd answers; errors of zod or JSON for a manifest that is none
  */
 export async function layersAfter(
-  { client, socketPath, open }: ManifestReader,
+  reader: ManifestReader,
   digest: Digest,
   position: number,
   namespace: string,
 ): Promise<readonly NamedLayer[]> {
+  const images = await imagesWith(reader, digest, [position], namespace);
+  return images.flatMap((layers) => layers.slice(position + 1));
+}
+
+/** All layers of the images that have `digest` among them: of a handful of images at most. @throws as `layersAfter` */
+export async function layersWith(
+  reader: ManifestReader,
+  digest: Digest,
+  namespace: string,
+): Promise<readonly NamedLayer[]> {
+  const positions = Array.from({ length: mostLayers }, (_, position) => position);
+  return (await imagesWith(reader, digest, positions, namespace)).flat();
+}
+
+async function imagesWith(
+  { client, socketPath, open }: ManifestReader,
+  digest: Digest,
+  positions: readonly number[],
+  namespace: string,
+): Promise<readonly (readonly NamedLayer[])[]> {
   const read = async (blob: Descriptor) => JSON.parse(await textOf(await open(blob, namespace))) as unknown;
-  const next: NamedLayer[] = [];
-  for (const { digest: found, size } of await manifestsWith(client, socketPath, digest, position, namespace)) {
+  const images: NamedLayer[][] = [];
+  for (const { digest: found, size } of await manifestsWith(client, socketPath, digest, positions, namespace)) {
     const { config, layers } = manifest.parse(await read({ mediaType: '', digest: found, size }));
     const diffIds = await diffIdsOf(config, read);
-    const named = layers.map((layer, index) => ({ descriptor: layer, diffId: diffIds[index] }));
-    next.push(...named.slice(position + 1));
+    images.push(layers.map((layer, index) => ({ descriptor: layer, diffId: diffIds[index] })));
   }
-  return next;
+  return images;
 }
 
 /** Empty while the configuration is not here yet. */
@@ -74,10 +95,11 @@ async function manifestsWith(
   client: ServiceClient<ContentMethods>,
   socketPath: string,
   digest: Digest,
-  position: number,
+  positions: readonly number[],
   namespace: string,
 ): Promise<{ digest: string; size: number }[]> {
-  const filters = [`labels."${layerLabel}${position}"==${JSON.stringify(digest)}`];
+  // containerd takes what one of them selects.
+  const filters = positions.map((position) => `labels."${layerLabel}${position}"==${JSON.stringify(digest)}`);
   const found: { digest: string; size: number; createdAt: number }[] = [];
   try {
     for await (const { info } of client.stream('List', { filters }, { metadata: inNamespace(namespace), stallMs })) {

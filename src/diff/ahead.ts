@@ -1,9 +1,9 @@
-import { rm } from 'node:fs/promises';
+import { rm, type FileHandle } from 'node:fs/promises';
 import { isCode } from '../errors.js';
 import type { ExtractTarget } from '../layers/index.js';
 import type { Logger } from '../log.js';
 import { isDigest, type Descriptor, type Digest } from '../vocabulary.js';
-import type { LayerConverter, PreparedLayer } from './convert.js';
+import type { ConvertRequest, LayerConverter, PreparedLayer } from './convert.js';
 import { layerFormatOf, type LayerFormat } from './media-types.js';
 
 /** How long a layer that nobody asked for is kept, in milliseconds: the layers before it may still be on their way. */
@@ -24,38 +24,58 @@ interface NamedLayer {
 export interface ManifestSource {
   /** The layers that follow the one at `position` (from 0) in every image whose layer there is `digest`. */
   layersAfter(digest: Digest, position: number, namespace: string | undefined): Promise<readonly NamedLayer[]>;
+  /** All layers of the images that have `digest` among theirs. */
+  layersWith(digest: Digest, namespace: string | undefined): Promise<readonly NamedLayer[]>;
   /** Rejects with `not-found` while the blob is not complete. */
   info(digest: Digest, namespace: string | undefined, signal: AbortSignal): Promise<unknown>;
   /** Yields each time that a blob has become complete, until the signal aborts. */
   completed(namespace: string | undefined, signal: AbortSignal): AsyncIterable<void>;
+  /** The layers that are being fetched, as far as that can be seen. */
+  downloads(namespace: string | undefined): Promise<readonly Digest[]>;
+  /** What has arrived so far of a layer that is being fetched; undefined when it is not. */
+  openDownload(digest: Digest, namespace: string | undefined): Promise<FileHandle | undefined>;
+  /** Yields each time that fetches may have begun, until the signal aborts. */
+  begun(signal: AbortSignal): AsyncIterable<void>;
 }
 
 export interface LayersAheadOptions {
   readonly content: ManifestSource;
   readonly converter: LayerConverter;
-  /** Conversions ahead at once; 0 switches it off. One that containerd has come to ask for is no longer ahead. */
+  /** Conversions of complete blobs ahead at once; 0 switches everything off. One that containerd has come to ask for is no longer ahead. */
   readonly atOnce: number;
   readonly log: Logger;
 }
 
-/** The layer that containerd asked for just now: those after it in its image are next. */
+/** What containerd did just now: the layers that come after it in its image are next. */
 export interface Present {
-  readonly digest: Digest;
+  /** The layer that it asked for. Undefined when it prepared a snapshot to unpack one: which image that is its fetches tell. */
+  readonly digest: Digest | undefined;
   readonly namespace: string | undefined;
   readonly target: ExtractTarget;
   /** Whether a layer is applied at this moment. */
   readonly busy: (digest: Digest) => boolean;
 }
 
-/** A layer that containerd asked for, and what is known of the image around it. */
+/** What containerd did, and what is known of the image that it did it for. */
 interface Look {
-  readonly present: Present;
-  /** The layers after it, once the image is found. */
+  present: Present;
+  /** The layers that it will ask for, once the image is found. */
   next?: readonly NamedLayer[];
   running: boolean;
   /** Something changed while it ran. */
   again: boolean;
 }
+
+/** A bound on work of one kind. */
+interface Turns {
+  readonly limit: number;
+  running: number;
+}
+
+/** Smaller ones are converted before they could be followed. */
+const leastFollowedBytes = 1024 * 1024;
+/** How long nothing may be fetched after a snapshot was prepared for it, in milliseconds. */
+const fetchMs = 10_000;
 
 interface Ahead {
   /** Undefined when it failed: whoever asks for the layer then converts it, and hears why. */
@@ -68,26 +88,37 @@ interface Ahead {
 }
 
 /**
- * containerd 2.1 asks for one layer of an image after the other. This converts the next ones meanwhile, as soon as their blobs
- * are complete; what is not asked for is erased.
+ * containerd 2.1 asks for one layer of an image after the other. This unpacks layers while they are fetched, and converts the next ones
+ * meanwhile, as soon as their blobs are complete; what is not asked for is erased.
  */
 export class LayersAhead {
   readonly #options: LayersAheadOptions;
   readonly #layers = new Map<Digest, Ahead>();
-  /** Conversions that nobody has asked for yet. */
-  #running = 0;
-  /** Images with layers whose blobs are not complete. */
-  readonly #waiting = new Set<Look>();
+  /** Conversions of complete blobs that nobody has asked for yet. */
+  readonly #conversions: Turns;
+  /** One more at once, for they mostly wait for the network. */
+  readonly #followings: Turns;
+  /** Images with layers whose blobs are not complete, by what tells them apart. */
+  readonly #waiting = new Map<string, Look>();
   #arrivals: { readonly controller: AbortController; readonly end: NodeJS.Timeout } | undefined;
   #closed = false;
 
   constructor(options: LayersAheadOptions) {
     this.#options = options;
+    this.#conversions = { limit: options.atOnce, running: 0 };
+    this.#followings = { limit: options.atOnce + 1, running: 0 };
   }
 
   /** Starts on the layers after this one. Returns at once: a pull must not wait for what may not be needed. */
   look(present: Present): void {
-    if (this.#options.atOnce > 0) this.#look({ present, running: false, again: false });
+    if (this.#options.atOnce === 0) return;
+    const unknown = this.#waiting.get(waitingKey({ present: { ...present, digest: undefined } }));
+    // What it waited for has come: a fetch that begins from now on is somebody else's.
+    if (unknown && present.digest !== undefined && unknown.present.target.id === present.target.id)
+      this.#forgetLook(unknown);
+    const look = present.digest === undefined ? unknown : undefined;
+    if (look) look.present = present;
+    this.#look(look ?? { present, running: false, again: false });
   }
 
   /** The layer when it is under way: waits for it. It is the caller's from then on. */
@@ -124,7 +155,7 @@ export class LayersAhead {
   }
 
   get #hasRoom(): boolean {
-    return !this.#closed && this.#running < this.#options.atOnce && this.#layers.size < mostAhead;
+    return !this.#closed && this.#layers.size < mostAhead;
   }
 
   /** One pass at a time for each layer that was asked for, however often something happens. */
@@ -143,30 +174,50 @@ export class LayersAhead {
 
   async #pass(look: Look): Promise<void> {
     let incomplete = false;
-    while (hasChanged(look)) incomplete = await this.#startWhatIsComplete(look);
+    while (hasChanged(look)) {
+      this.#forgetLook(look);
+      incomplete = await this.#startWhatCanBe(look);
+    }
     if (incomplete) this.#await(look);
-    else this.#waiting.delete(look);
   }
 
-  /** @returns whether a layer is wanted whose blob is not complete */
-  async #startWhatIsComplete(look: Look): Promise<boolean> {
+  /** @returns whether a layer may be wanted whose blob is not complete */
+  async #startWhatCanBe(look: Look): Promise<boolean> {
     const { present } = look;
-    let incomplete = false;
     look.next ??= await this.#next(present);
-    for (const layer of look.next ?? []) {
+    if (!look.next) return true;
+    let incomplete = false;
+    for (const layer of look.next) {
       const { digest } = layer.descriptor;
-      if (!this.#hasRoom) break;
+      if (!this.#hasRoom) return true;
       if (!isDigest(digest) || !this.#isWanted(digest, present)) continue;
-      if (!(await this.#isComplete(digest, present.namespace))) incomplete = true;
-      else if (this.#isWanted(digest, present)) this.#start(layer, digest, look);
+      if (await this.#isComplete(digest, present.namespace)) this.#start(layer, digest, look);
+      else {
+        incomplete = true;
+        await this.#follow(layer, digest, look);
+      }
     }
     return incomplete;
   }
 
   /** Undefined while the image is not known. */
   async #next({ digest, namespace, target }: Present): Promise<readonly NamedLayer[] | undefined> {
-    const next = await this.#options.content.layersAfter(digest, await target.position(), namespace);
-    return next.length > 0 ? next : undefined;
+    const { content } = this.#options;
+    if (digest !== undefined) {
+      const next = await content.layersAfter(digest, await target.position(), namespace);
+      return next.length > 0 ? next : undefined;
+    }
+    for (const fetched of await content.downloads(namespace)) {
+      if (this.#layers.has(fetched) || this.#isWaitedFor(fetched)) continue;
+      const layers = await content.layersWith(fetched, namespace);
+      if (layers.length > 0) return layers;
+    }
+    return undefined;
+  }
+
+  #isWaitedFor(digest: Digest): boolean {
+    const looks = [...this.#waiting.values()];
+    return looks.some(({ next }) => next?.some(({ descriptor }) => descriptor.digest === digest));
   }
 
   #isWanted(digest: Digest, { busy, target }: Present): boolean {
@@ -185,24 +236,49 @@ export class LayersAhead {
 
   #start({ descriptor, diffId }: NamedLayer, digest: Digest, look: Look): void {
     const format = formatIfKnown(descriptor);
-    if (!format || !this.#hasRoom) return;
-    const { converter, log } = this.#options;
+    if (!format || !this.#mayStart(digest, look, this.#conversions)) return;
+    this.#launch(digest, look, this.#conversions, (means) =>
+      this.#options.converter.convert({ descriptor, digest, diffId, format, ...means }),
+    );
+  }
+
+  /** Without a diff ID there would be no proof that what was read early is what the blob became. */
+  async #follow({ descriptor, diffId }: NamedLayer, digest: Digest, look: Look): Promise<void> {
+    const format = formatIfKnown(descriptor);
+    if (!format || format === 'erofs' || format === 'none' || diffId === undefined) return;
+    if (descriptor.size < leastFollowedBytes || !this.#mayStart(digest, look, this.#followings)) return;
+    const { content, converter } = this.#options;
+    const file = await content.openDownload(digest, look.present.namespace);
+    if (!file) return;
+    if (!this.#mayStart(digest, look, this.#followings)) return file.close();
+    this.#launch(digest, look, this.#followings, (means) =>
+      converter.convertArriving({ descriptor, digest, diffId, format, file, ...means }).finally(() => file.close()),
+    );
+  }
+
+  #mayStart(digest: Digest, { present }: Look, turns: Turns): boolean {
+    return this.#hasRoom && turns.running < turns.limit && this.#isWanted(digest, present);
+  }
+
+  #launch(
+    digest: Digest,
+    look: Look,
+    turns: Turns,
+    convert: (means: Pick<ConvertRequest, 'namespace' | 'temporary' | 'signal'>) => Promise<PreparedLayer>,
+  ): void {
     const { namespace, target } = look.present;
     const controller = new AbortController();
-    const { signal } = controller;
     const temporary = (purpose: string) => target.aheadTemporary(purpose);
-    const prepared = converter
-      .convert({ descriptor, digest, diffId, format, namespace, temporary, signal })
-      .catch((error: unknown) => {
-        log.debug({ err: error, digest }, 'could not convert a layer ahead');
-        return undefined;
-      });
+    const prepared = convert({ namespace, temporary, signal: controller.signal }).catch((error: unknown) => {
+      this.#options.log.debug({ err: error, digest }, 'could not convert a layer ahead');
+      return undefined;
+    });
     let counted = true;
-    this.#running += 1;
+    turns.running += 1;
     const handOver = () => {
       if (!counted) return;
       counted = false;
-      this.#running -= 1;
+      turns.running -= 1;
       this.#look(look);
     };
     const ahead: Ahead = { prepared, controller, handOver };
@@ -216,10 +292,11 @@ export class LayersAhead {
     });
   }
 
-  /** Looks again whenever a blob arrives, for as long as layers may be expected. */
+  /** Looks again whenever a blob arrives or begins to, for as long as layers may be expected. */
   #await(look: Look): void {
-    this.#waiting.add(look);
     if (this.#closed) return;
+    this.#waiting.set(waitingKey(look), look);
+    if (!look.next) setTimeout(() => look.next ?? this.#forgetLook(look), fetchMs).unref();
     if (this.#arrivals) {
       this.#arrivals.end.refresh();
       return;
@@ -227,22 +304,33 @@ export class LayersAhead {
     const controller = new AbortController();
     const arrivals = { controller, end: setTimeout(() => controller.abort(), keepMs).unref() };
     this.#arrivals = arrivals;
-    this.#watch(look.present.namespace, controller.signal)
-      .catch((error: unknown) => {
-        if (!controller.signal.aborted) this.#options.log.debug({ err: error }, 'could not wait for blobs to arrive');
-      })
-      .finally(() => {
-        clearTimeout(arrivals.end);
-        this.#waiting.clear();
-        this.#arrivals = undefined;
-      });
+    void this.#watch(look.present.namespace, controller).finally(() => {
+      clearTimeout(arrivals.end);
+      this.#waiting.clear();
+      this.#arrivals = undefined;
+    });
   }
 
-  async #watch(namespace: string | undefined, signal: AbortSignal): Promise<void> {
-    for await (const _arrival of this.#options.content.completed(namespace, signal)) {
-      for (const look of this.#waiting) this.#look(look);
-      if (this.#waiting.size === 0) return;
-    }
+  async #watch(namespace: string | undefined, controller: AbortController): Promise<void> {
+    const { content, log } = this.#options;
+    const heed = async (happenings: AsyncIterable<void>) => {
+      for await (const _happening of happenings) {
+        for (const look of this.#waiting.values()) this.#look(look);
+        if (this.#waiting.size === 0) controller.abort();
+      }
+    };
+    const heard = [content.completed(namespace, controller.signal), content.begun(controller.signal)].map(
+      (happenings) =>
+        heed(happenings).catch((error: unknown) => {
+          if (!controller.signal.aborted) log.debug({ err: error }, 'could not wait for blobs to arrive');
+        }),
+    );
+    await Promise.all(heard);
+  }
+
+  #forgetLook(look: Look): void {
+    const key = waitingKey(look);
+    if (this.#waiting.get(key) === look) this.#waiting.delete(key);
   }
 
   async #abandon(digest: Digest): Promise<void> {
@@ -264,6 +352,11 @@ export class LayersAhead {
     clearTimeout(ahead.expiry);
     ahead.handOver();
   }
+}
+
+/** One look waits for an image, however many of its layers were asked for, and one in a namespace for an image not known yet. */
+function waitingKey({ present, next }: Pick<Look, 'present' | 'next'>): string {
+  return `${present.namespace ?? ''}/${next?.at(-1)?.descriptor.digest ?? present.digest ?? ''}`;
 }
 
 /** Whether something has happened since this was last asked. */

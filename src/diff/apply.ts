@@ -76,6 +76,11 @@ export class LayerDiffer {
     }
   }
 
+  /** Says that containerd is about to fetch a layer for this snapshot, or has begun to. Returns at once. */
+  expect({ target, namespace }: Pick<ApplyOptions, 'target' | 'namespace'>): void {
+    this.#ahead.look({ digest: undefined, namespace, target, busy: (digest) => this.#busy.has(digest) });
+  }
+
   /** Erases what was converted ahead and ends the threads that read layers. What still runs fails. */
   async close(): Promise<void> {
     await this.#ahead.close();

@@ -1,5 +1,5 @@
 import { constants } from 'node:fs';
-import { copyFile, rm, writeFile } from 'node:fs/promises';
+import { copyFile, rm, writeFile, type FileHandle } from 'node:fs/promises';
 import { dirname } from 'node:path';
 import { isCode, SnapshotterError } from '../errors.js';
 import { convertTar, layerUuid, verifyLayer } from '../erofs/index.js';
@@ -12,7 +12,7 @@ import type { Descriptor, Digest } from '../vocabulary.js';
 import { withDeadline } from './deadline.js';
 import { Inspectors } from './inspector.js';
 import type { LayerFormat } from './media-types.js';
-import { unpack, wrongDigest, type LocatedLayer } from './unpack.js';
+import { unpack, unpackArriving, wrongDigest, type LocatedLayer, type UnpackedLayer } from './unpack.js';
 
 /** Where the bytes of a layer are; `size` is in bytes. */
 export type LayerContent =
@@ -47,6 +47,14 @@ export interface ConvertRequest {
   readonly signal: AbortSignal;
 }
 
+/** A layer that is still being fetched; it will have `descriptor.size` bytes. */
+export interface ArrivingRequest extends ConvertRequest {
+  /** Its owner closes it. */
+  readonly file: FileHandle;
+  readonly diffId: Digest;
+  readonly format: Exclude<LayerFormat, 'erofs' | 'none'>;
+}
+
 /** A verified image under a temporary name, which its receiver publishes or removes. */
 export interface PreparedLayer {
   readonly path: string;
@@ -71,14 +79,35 @@ export class LayerConverter {
 
   /** Waits for its turn. A failed call leaves nothing behind. @throws what `LayerDiffer.apply` throws */
   convert(request: ConvertRequest): Promise<PreparedLayer> {
-    const { slots, log, conversionTimeoutMs } = this.#options;
-    const work = () =>
-      withScope(log, (scope) => {
-        const what = `converting layer ${request.digest}`;
-        const signal = withDeadline(request.signal, conversionTimeoutMs, what, scope);
-        return this.#convert({ ...request, signal }, scope);
-      });
-    return slots.run(work, request.signal);
+    return this.#inTurn(request, async (o, scope) => {
+      const started = performance.now();
+      const layer = await this.#locate(o, scope);
+      const locateMs = since(started);
+      if (o.format === 'erofs') {
+        return this.#produce(o, { locateMs, unpackMs: 0 }, (output) => this.#take(o, layer, output, scope));
+      }
+      const unpacking = performance.now();
+      const { diffId: expectedDiffId, format: compression, signal } = o;
+      const tar = await unpack({ layer, expectedDiffId, compression, signal, ...this.#means(o, scope) });
+      const timings = { locateMs, unpackMs: since(unpacking) };
+      return this.#produce(o, timings, (output) => this.#build(o, tar, output));
+    });
+  }
+
+  /**
+   * Unpacks a layer while it is fetched, which takes no turn since it mostly waits, and then converts it like any other. A failed call
+   * leaves nothing behind. @throws as `convert`, and what `unpackArriving` throws
+   */
+  convertArriving(request: ArrivingRequest): Promise<PreparedLayer> {
+    return withScope(this.#options.log, async (scope) => {
+      const started = performance.now();
+      const { digest, descriptor, file, diffId: expectedDiffId, format: compression } = request;
+      const signal = this.#withDeadline(request, scope);
+      const layer = { file, size: descriptor.size, digest };
+      const tar = await unpackArriving({ layer, expectedDiffId, compression, signal, ...this.#means(request, scope) });
+      const timings = { locateMs: 0, unpackMs: since(started) };
+      return this.#inTurn(request, (o) => this.#produce(o, timings, (output) => this.#build(o, tar, output)));
+    });
   }
 
   /** Ends the threads that read layers. What still runs fails. */
@@ -86,90 +115,78 @@ export class LayerConverter {
     await this.#inspectors.close();
   }
 
-  /** locate → unpack → convert → verify */
-  async #convert(request: ConvertRequest, scope: Scope): Promise<PreparedLayer> {
-    const temporary = (purpose: string) => {
-      const path = request.temporary(purpose);
-      scope.defer(path, () => rm(path, { force: true }));
-      return path;
-    };
+  #inTurn<Request extends ConvertRequest>(
+    request: Request,
+    work: (request: Request, scope: Scope) => Promise<PreparedLayer>,
+  ): Promise<PreparedLayer> {
+    const { slots, log } = this.#options;
+    const timed = () =>
+      withScope(log, (scope) => work({ ...request, signal: this.#withDeadline(request, scope) }, scope));
+    return slots.run(timed, request.signal);
+  }
+
+  #withDeadline({ signal, digest }: ConvertRequest, scope: Scope): AbortSignal {
+    return withDeadline(signal, this.#options.conversionTimeoutMs, `converting layer ${digest}`, scope);
+  }
+
+  /** What unpacking needs besides the layer. */
+  #means(request: ConvertRequest, scope: Scope) {
+    const { conversionTimeoutMs: deadlineMs, maxLayerBytes } = this.#options;
+    const temporaryTar = temporaryIn(scope, request, 'layer.tar');
+    return { temporaryTar, inspector: this.#lendInspector(scope), maxLayerBytes, deadlineMs };
+  }
+
+  /** Makes the image, and makes it last; on failure nothing of it stays. */
+  async #produce(
+    request: ConvertRequest,
+    timings: Omit<PreparedLayer['timings'], 'convertMs'>,
+    make: (output: string) => Promise<ConvertedLayer>,
+  ): Promise<PreparedLayer> {
+    const path = request.temporary('layer.erofs');
     const started = performance.now();
-    const located = await this.#locate(request, temporary);
-    const locateMs = since(started);
-    const output = request.temporary('layer.erofs');
     try {
-      const made =
-        request.format === 'erofs'
-          ? await this.#take(request, located, output, scope)
-          : await this.#make({ ...request, format: request.format }, located, output, temporary, scope);
+      const layer = await make(path);
       // Here, and not only when it is published: a layer that is converted ahead then has nothing left to wait for.
-      await syncFile(output);
+      await syncFile(path);
       request.signal.throwIfAborted();
-      return { path: output, layer: made.layer, timings: { locateMs, ...made.timings } };
+      return { path, layer, timings: { ...timings, convertMs: since(started) } };
     } catch (error) {
-      await rm(output, { force: true });
+      await rm(path, { force: true });
       throw error;
     }
   }
 
-  async #make(
-    request: ConvertRequest & { readonly format: Exclude<LayerFormat, 'erofs'> },
-    located: LocatedLayer,
-    output: string,
-    temporary: (purpose: string) => string,
-    scope: Scope,
-  ) {
-    const { digest, diffId: expectedDiffId, format: compression, signal } = request;
-    const { conversionTimeoutMs: deadlineMs, maxLayerBytes } = this.#options;
-    const started = performance.now();
-    const inspector = this.#lendInspector(scope);
-    const temporaryTar = temporary('layer.tar');
-    const tar = await unpack({
-      layer: located,
-      expectedDiffId,
-      compression,
-      temporaryTar,
-      inspector,
-      maxLayerBytes,
-      deadlineMs,
-      signal,
-    });
-    const unpackMs = since(started);
-    const unpacked = performance.now();
-    const image = convertTar({
-      tar: tar.tarPath,
-      implied: tar.implied,
-      output,
-      uuid: layerUuid(digest),
-      deadlineMs,
-      signal,
-    });
+  /** convert → verify; the digest of a plain tar is taken meanwhile. */
+  async #build({ digest, signal }: ConvertRequest, tar: UnpackedLayer, output: string): Promise<ConvertedLayer> {
+    const { conversionTimeoutMs: deadlineMs } = this.#options;
+    const { tarPath, implied } = tar;
+    const image = convertTar({ tar: tarPath, implied, output, uuid: layerUuid(digest), deadlineMs, signal });
     const [converted, taken] = await Promise.allSettled([image, tar.diff.get()]);
     // A wrong digest explains a failed conversion, not the other way round.
     if (taken.status === 'rejected') throw taken.reason;
     if (converted.status === 'rejected') throw refusedTar(converted.reason, digest);
-    const { digest: diffId, size: tarBytes } = taken.value;
-    const layer: ConvertedLayer = { digest, diffId, tarBytes, superblock: converted.value };
-    return { layer, timings: { unpackMs, convertMs: since(unpacked) } };
+    return { digest, diffId: taken.value.digest, tarBytes: taken.value.size, superblock: converted.value };
   }
 
   /** A layer that is an EROFS image already: verified, and copied as it is. Its diff ID is its digest. */
-  async #take({ digest, signal }: ConvertRequest, { path, size }: LocatedLayer, output: string, scope: Scope) {
-    const started = performance.now();
+  async #take(
+    { digest, signal }: ConvertRequest,
+    { path, size }: LocatedLayer,
+    output: string,
+    scope: Scope,
+  ): Promise<ConvertedLayer> {
     await requireFreeBytes(dirname(output), size, `the image of layer ${digest}`);
     const inspected = this.#lendInspector(scope).inspect({ path, digest: true, tar: false }).finish();
     // Both are over before anything is thrown, or the copy would appear after it was cleaned up.
     const copied = copyFile(path, output, constants.COPYFILE_FICLONE);
     await Promise.allSettled([inspected, copied]);
     const [found] = await Promise.all([inspected, copied]);
-    const unpackMs = since(started);
     signal.throwIfAborted();
     if (found.digest !== digest) throw wrongDigest(digest, found.digest, path);
     const superblock = await verifyLayer(output).catch((error: unknown) => {
       throw unusableImage(error, digest);
     });
-    const layer: ConvertedLayer = { digest, diffId: digest, tarBytes: size, superblock };
-    return { layer, timings: { unpackMs, convertMs: 0 } };
+    return { digest, diffId: digest, tarBytes: size, superblock };
   }
 
   #lendInspector(scope: Scope) {
@@ -179,17 +196,22 @@ export class LayerConverter {
   }
 
   /** The content as a file: containerd's own, or a copy where that cannot be read. */
-  async #locate(
-    { descriptor, digest, namespace, signal }: ConvertRequest,
-    temporary: (purpose: string) => string,
-  ): Promise<LocatedLayer> {
+  async #locate(request: ConvertRequest, scope: Scope): Promise<LocatedLayer> {
+    const { descriptor, digest, namespace, signal } = request;
     const content = await this.#options.content.open(descriptor, namespace, signal);
     if (content.kind === 'file') return { path: content.path, size: content.size, digest };
-    const path = temporary('blob');
+    const path = temporaryIn(scope, request, 'blob');
     await requireFreeBytes(dirname(path), content.size, `the content of layer ${digest}`);
     await writeFile(path, content.stream, { flag: 'wx', mode: 0o600, signal });
     return { path, size: content.size, digest };
   }
+}
+
+/** A path that is free again at the scope's end. */
+function temporaryIn(scope: Scope, { temporary }: ConvertRequest, purpose: string): string {
+  const path = temporary(purpose);
+  scope.defer(path, () => rm(path, { force: true }));
+  return path;
 }
 
 function since(start: number): number {

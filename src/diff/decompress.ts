@@ -2,8 +2,9 @@ import { watch } from 'node:fs';
 import { open, stat } from 'node:fs/promises';
 import { dirname } from 'node:path';
 import { errnoOf, isCode, SnapshotterError } from '../errors.js';
-import { freeBytes, run } from '../host/index.js';
+import { freeBytes, run, type RunOptions } from '../host/index.js';
 import { bounded, findDecompressionTool, type DecompressionTool } from './decompression-tools.js';
+import { follow, type ArrivingFile } from './follow.js';
 import type { Compression } from './media-types.js';
 import { decodeStrictly, nodeDecoder } from './strict-decoder.js';
 
@@ -46,7 +47,7 @@ export async function decompress(o: DecompressOptions): Promise<void> {
   const tool = small ? undefined : await findDecompressionTool(o.compression);
   if (!tool) return decompressHere(o);
   try {
-    await runTool(tool, o);
+    await runToolOnFile(tool, o);
   } catch (error) {
     if (!isComplaint(error)) throw error;
     // Programs do not tell where the data is wrong; the decoder here does, and has the last word.
@@ -56,6 +57,24 @@ export async function decompress(o: DecompressOptions): Promise<void> {
     );
   }
   if (o.compression === 'gzip' && !(await isOneMember(o))) await confirmSize(o);
+}
+
+/** What is decompressed while it arrives: there is no second look at it, so its caller must know what it makes. */
+export interface DecompressArrivingOptions extends Omit<DecompressOptions, 'source'> {
+  readonly source: ArrivingFile;
+}
+
+/**
+ * Decompresses a file while somebody still writes it. Nothing but the digest of what it makes proves it right.
+ *
+ * @throws SnapshotterError as `decompress`, and what {@link follow} throws
+ */
+export async function decompressArriving(o: DecompressArrivingOptions): Promise<void> {
+  const tool = await findDecompressionTool(o.compression);
+  if (!tool) throw new SnapshotterError('failed-precondition', `no program here reads ${o.compression}`);
+  await runTool(tool, o, {
+    feed: (write, gone) => follow(o.source, write, AbortSignal.any([o.signal, gone])),
+  });
 }
 
 const magics: Readonly<Record<Exclude<Compression, 'none'>, (first: Buffer) => boolean>> = {
@@ -78,30 +97,38 @@ async function checkMagic({ source, compression }: DecompressOptions): Promise<v
   );
 }
 
-async function runTool(tool: DecompressionTool, o: DecompressOptions): Promise<void> {
-  const command = bounded(tool, o.limit.bytes);
+async function runToolOnFile(tool: DecompressionTool, o: DecompressOptions): Promise<void> {
   const input = await open(o.source.path, 'r');
   try {
-    const output = await open(o.output, 'r+');
-    // Tells of growth as it happens. It only saves time, so where the system has no watches left nothing is lost.
-    const watcher = watchQuietly(o.output, o.onGrowth);
-    try {
-      await run(command.tool, command.args, {
-        stdin: input.fd,
-        stdout: output.fd,
-        deadlineMs: o.deadlineMs,
-        signal: o.signal,
-        what: 'decompressing a layer',
-      });
-    } catch (error) {
-      if ((await output.stat()).size >= o.limit.bytes && isCode(error, 'internal')) throw o.limit.error();
-      throw error;
-    } finally {
-      watcher?.close();
-      await output.close();
-    }
+    await runTool(tool, o, { stdin: input.fd });
   } finally {
     await input.close();
+  }
+}
+
+async function runTool(
+  tool: DecompressionTool,
+  o: Omit<DecompressOptions, 'source'>,
+  input: Pick<RunOptions, 'stdin' | 'feed'>,
+): Promise<void> {
+  const command = bounded(tool, o.limit.bytes);
+  const output = await open(o.output, 'r+');
+  // Tells of growth as it happens. It only saves time, so where the system has no watches left nothing is lost.
+  const watcher = watchQuietly(o.output, o.onGrowth);
+  try {
+    await run(command.tool, command.args, {
+      ...input,
+      stdout: output.fd,
+      deadlineMs: o.deadlineMs,
+      signal: o.signal,
+      what: 'decompressing a layer',
+    });
+  } catch (error) {
+    if ((await output.stat()).size >= o.limit.bytes && isCode(error, 'internal')) throw o.limit.error();
+    throw error;
+  } finally {
+    watcher?.close();
+    await output.close();
   }
 }
 

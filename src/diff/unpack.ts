@@ -5,7 +5,9 @@ import { isCode, SnapshotterError } from '../errors.js';
 import { freeBytes, requireFreeBytes } from '../host/index.js';
 import type { Implied } from '../erofs/index.js';
 import type { Digest } from '../vocabulary.js';
-import { decompress, type SizeLimit } from './decompress.js';
+import { decompress, decompressArriving, type DecompressArrivingOptions, type SizeLimit } from './decompress.js';
+import type { ArrivingFile } from './follow.js';
+import type { InspectionResult } from './inspection.js';
 import type { Inspector } from './inspector.js';
 import type { Compression } from './media-types.js';
 import type { TarFindings } from './tar-check.js';
@@ -93,31 +95,74 @@ async function unpackCompressed(o: UnpackOptions, compression: Exclude<Compressi
   await requireFreeBytes(folder, 2 * layer.size, `layer ${layer.digest}`);
   const limit = await sizeLimit(o, folder);
   const content = contentDigest(o);
-  const { digest, size, tar } = await orWrongDigest(content, decompressAndInspect(o, compression, limit));
-  if (digest !== o.expectedDiffId) await content.get();
-  await requireFreeBytes(folder, size + (tar ? mendingBytes(tar) : 0), `the image of layer ${layer.digest}`);
-  if (tar && tar.missingFolders.length > 0) await describeMissingFolders(o.temporaryTar, tar);
-  const diff = { get: () => Promise.resolve({ digest: mustHave(digest), size }) };
-  return { tarPath: o.temporaryTar, implied: impliedBy(tar), diff };
+  const inspecting = inspectWhile(o, (to) => decompress({ source: layer, compression, limit, ...to }));
+  const found = await orWrongDigest(content, inspecting);
+  if (found.digest !== o.expectedDiffId) await content.get();
+  return mended(o, found);
 }
 
-async function decompressAndInspect(o: UnpackOptions, compression: Exclude<Compression, 'none'>, limit: SizeLimit) {
-  const { layer, temporaryTar, inspector, deadlineMs } = o;
+export interface UnpackArrivingOptions extends Omit<UnpackOptions, 'layer' | 'compression' | 'expectedDiffId'> {
+  readonly layer: ArrivingFile & { readonly digest: Digest };
+  readonly compression: Exclude<Compression, 'none'>;
+  readonly expectedDiffId: Digest;
+}
+
+/**
+ * Does the same with a layer that is still being fetched. Its bytes are read once, before anybody has checked them, so the tar is
+ * worth nothing unless it hashes to what its image says.
+ *
+ * @throws SnapshotterError as `unpack`; `data-loss` for a tar with another digest; `unavailable` when the fetch ends early
+ */
+export async function unpackArriving(o: UnpackArrivingOptions): Promise<UnpackedLayer> {
+  const { layer, compression, expectedDiffId } = o;
+  const folder = dirname(o.temporaryTar);
+  await requireFreeBytes(folder, 2 * layer.size, `layer ${layer.digest}`);
+  const limit = await sizeLimit(o, folder);
+  const found = await inspectWhile(o, (to) => decompressArriving({ source: layer, compression, limit, ...to }));
+  if (found.digest !== expectedDiffId) throw wrongDigest(expectedDiffId, found.digest, o.temporaryTar);
+  return mended(o, found);
+}
+
+/** Makes the image's tar of what was inspected: with the folders that it implies, if there is room. */
+async function mended(
+  {
+    layer,
+    temporaryTar,
+  }: Pick<UnpackArrivingOptions, 'temporaryTar'> & { readonly layer: { readonly digest: Digest } },
+  { digest, size, tar }: InspectionResult,
+): Promise<UnpackedLayer> {
+  await requireFreeBytes(
+    dirname(temporaryTar),
+    size + (tar ? mendingBytes(tar) : 0),
+    `the image of layer ${layer.digest}`,
+  );
+  if (tar && tar.missingFolders.length > 0) await describeMissingFolders(temporaryTar, tar);
+  const diff = { get: () => Promise.resolve({ digest: mustHave(digest), size }) };
+  return { tarPath: temporaryTar, implied: impliedBy(tar), diff };
+}
+
+/** Reads the temporary tar in another thread while `write` makes it. */
+async function inspectWhile(
+  {
+    temporaryTar,
+    inspector,
+    deadlineMs,
+    signal,
+  }: Pick<UnpackOptions, 'temporaryTar' | 'inspector' | 'deadlineMs' | 'signal'>,
+  write: (to: Pick<DecompressArrivingOptions, 'output' | 'onGrowth' | 'deadlineMs' | 'signal'>) => Promise<void>,
+): Promise<InspectionResult> {
   await (await open(temporaryTar, 'wx', 0o600)).close();
   const tar = inspector.inspect({ path: temporaryTar, digest: true, tar: true });
   // A tar that is refused early need not be decompressed to its end.
   const stop = new AbortController();
   void tar.refused.then((error) => stop.abort(error));
-  await decompress({
-    source: layer,
-    compression,
+  await write({
     output: temporaryTar,
-    limit,
     onGrowth: tar.advance,
     deadlineMs,
-    signal: AbortSignal.any([o.signal, stop.signal]),
+    signal: AbortSignal.any([signal, stop.signal]),
   });
-  return orAborted(tar.finish(), o.signal);
+  return orAborted(tar.finish(), signal);
 }
 
 /** Checks the content against the layer's digest: begun when first wanted, and then done once. */
@@ -165,7 +210,10 @@ async function orWrongDigest<T>(content: LateDigest, work: Promise<T>): Promise<
   }
 }
 
-async function sizeLimit({ layer, maxLayerBytes }: UnpackOptions, folder: string): Promise<SizeLimit> {
+async function sizeLimit(
+  { layer, maxLayerBytes }: { readonly layer: Pick<LocatedLayer, 'size' | 'digest'>; readonly maxLayerBytes: number },
+  folder: string,
+): Promise<SizeLimit> {
   const free = await freeBytes(folder);
   const room = Math.max(0, free - reservedBytes);
   if (maxLayerBytes <= room) {

@@ -7,6 +7,7 @@ import { definitionOf, diffService, loadDefinitions, loadDescriptors, snapshotsS
 import type { DiffMethods, SnapshotsMethods } from '../protocol/index.js';
 import { Calls, implementation } from './calls.js';
 import { diffHandlers } from './diff-service.js';
+import { tellingOfExtracts } from './expectation.js';
 import type { DifferPort, SnapshotterPort } from './ports.js';
 import { snapshotsHandlers } from './snapshots-service.js';
 import { openSocket } from './socket.js';
@@ -50,7 +51,9 @@ export async function startServer<Target, Sides>(options: ServerOptions<Target, 
     'grpc.max_receive_message_length': messageLimit,
     'grpc.max_send_message_length': messageLimit,
   });
-  const snapshots = implementation<SnapshotsMethods>(calls, snapshotsHandlers(snapshotter), ['List']);
+  const handlers = snapshotsHandlers(snapshotter);
+  const Prepare = tellingOfExtracts(handlers.Prepare, snapshotter, differ);
+  const snapshots = implementation<SnapshotsMethods>(calls, { ...handlers, Prepare }, ['List']);
   server.addService(definitionOf(definitions, snapshotsService), snapshots);
   const diffs = implementation<DiffMethods>(calls, diffHandlers(snapshotter, differ));
   server.addService(definitionOf(definitions, diffService), diffs);

@@ -1,4 +1,5 @@
 import { existsSync } from 'node:fs';
+import type { Writable } from 'node:stream';
 import { execa, type Options } from 'execa';
 import { SnapshotterError, type Facts } from '../errors.js';
 import { Tail } from './tail.js';
@@ -14,6 +15,8 @@ export interface RunOptions {
   readonly input?: string | Uint8Array;
   /** An open file descriptor that the tool reads; neither it nor `input` given, its input is empty. */
   readonly stdin?: number;
+  /** Writes the tool's input piece by piece, each of which is free again when its write has resolved. `gone` aborts when the tool ends. */
+  readonly feed?: (write: (part: Uint8Array) => Promise<void>, gone: AbortSignal) => Promise<void>;
   /** An open file descriptor that the tool writes; `RunResult.stdout` is then empty. */
   readonly stdout?: number;
   /** What the tool is run for, for messages: `converting layer sha256:…`. */
@@ -64,9 +67,11 @@ export async function run(tool: string, args: readonly string[], o: RunOptions):
   const deadline = setTimeout(() => end(overdue(tool, o)), o.deadlineMs);
   const aborted = () => end(cancelled(tool, o));
   o.signal?.addEventListener('abort', aborted, { once: true });
+  const feeding = o.feed && feedThrough(child.stdin, o.feed, (error) => end(inputFailed(tool, o, error)));
 
   try {
     const result = await child;
+    await feeding?.stop();
     if (ending) throw ending;
     if (!result.failed) return { stdout: stdout.text(), stderr: stderr.text() };
     throw failure(tool, args, o, failedAs(result, stderr.text()));
@@ -74,6 +79,7 @@ export async function run(tool: string, args: readonly string[], o: RunOptions):
     group.kill('SIGKILL'); // whoever of the group outlived its first process
     throw error;
   } finally {
+    await feeding?.stop();
     group.forget();
     clearTimeout(deadline);
     clearTimeout(waiting);
@@ -86,7 +92,7 @@ function childOptions(o: RunOptions) {
     ...(o.cwd === undefined ? {} : { cwd: o.cwd }),
     // Messages are read for causes such as a full disk, so they must not be translated.
     env: { LC_ALL: 'C', ...o.env },
-    ...(o.input === undefined ? { stdin: o.stdin === undefined ? 'ignore' : descriptor(o.stdin) } : { input: o.input }),
+    ...(o.input === undefined ? { stdin: inputOf(o) } : { input: o.input }),
     stdout: o.stdout === undefined ? 'pipe' : descriptor(o.stdout),
     stderr: 'pipe',
     // A process group of its own, so that one kill reaches grandchildren too.
@@ -94,6 +100,38 @@ function childOptions(o: RunOptions) {
     buffer: false,
     reject: false,
   } satisfies Options;
+}
+
+function inputOf({ stdin, feed }: RunOptions) {
+  if (feed) return 'pipe';
+  return stdin === undefined ? 'ignore' : descriptor(stdin);
+}
+
+/** Runs `feed` beside the tool. That nobody reads any more is no failure of its own: how the tool ended says why. */
+function feedThrough(input: Writable | null, feed: NonNullable<RunOptions['feed']>, failed: (error: unknown) => void) {
+  const gone = new AbortController();
+  let unread = false;
+  input?.on('error', () => (unread = true));
+  const write = (part: Uint8Array) =>
+    new Promise<void>((resolve, reject) => {
+      input?.write(part, (error) => {
+        if (error) unread = true;
+        if (error) reject(error);
+        else resolve();
+      });
+    });
+  const fed = feed(write, gone.signal).then(
+    () => input?.end(),
+    (error: unknown) => {
+      if (!unread && !gone.signal.aborted) failed(error);
+    },
+  );
+  return {
+    stop: async () => {
+      gone.abort();
+      await fed;
+    },
+  };
 }
 
 /** execa's types name descriptors up to 9; it hands on any. */
@@ -178,6 +216,15 @@ function notStarted(tool: string, o: RunOptions, facts: Facts, failed: Failure):
 function overdue(tool: string, o: RunOptions): SnapshotterError {
   const message = `${tool} did not end within ${o.deadlineMs / 1000} s${purpose(o)}, and was killed`;
   return new SnapshotterError('deadline-exceeded', message, { facts: { tool, deadlineMs: o.deadlineMs } });
+}
+
+function inputFailed(tool: string, o: RunOptions, cause: unknown): SnapshotterError {
+  if (cause instanceof SnapshotterError) return cause;
+  const why = cause instanceof Error ? cause.message : String(cause);
+  return new SnapshotterError('internal', `the input of ${tool} ended early${purpose(o)}: ${why}`, {
+    facts: { tool },
+    cause,
+  });
 }
 
 function cancelled(tool: string, o: RunOptions): SnapshotterError {

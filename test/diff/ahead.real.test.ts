@@ -1,4 +1,5 @@
-import { mkdir, readdir, readFile, rename, stat, writeFile } from 'node:fs/promises';
+import { appendFile, mkdir, open, readdir, readFile, rename, rm, stat, writeFile } from 'node:fs/promises';
+import { randomBytes } from 'node:crypto';
 import { join } from 'node:path';
 import { PassThrough } from 'node:stream';
 import { gzipSync } from 'node:zlib';
@@ -12,6 +13,7 @@ import { silentLogger } from '../../src/log.js';
 import { requires } from '../harness/requires.js';
 import { temporaryFolder } from '../host/temporary.js';
 import { digestOf, gzip } from './apply-world.js';
+import { loneLayers } from './lone-layers.js';
 import { tar } from './tar-builder.js';
 
 const layer = (name: string) =>
@@ -26,10 +28,15 @@ async function imageWorld(blobs: readonly Buffer[], atOnce = 1, diffIds: readonl
   const failing: ErrorCode[] = [];
   const opened = new Map<string, number>();
   const arrivals = new PassThrough({ objectMode: true });
+  const beginnings = new PassThrough({ objectMode: true });
   onTestFinished(() => void arrivals.end());
+  onTestFinished(() => void beginnings.end());
+  const fetching = new Set<Digest>();
+  const incoming = (digest: string) => join(base, `incoming-${digest}`);
   const descriptors = blobs.map((blob) => ({ mediaType: gzip, digest: digestOf(blob), size: blob.length }));
   for (const [index, blob] of blobs.entries()) await writeFile(join(base, descriptors[index]!.digest), blob);
   const content = {
+    ...loneLayers,
     info: async (digest: string) => {
       if (missing.has(digest)) throw new SnapshotterError('not-found', 'not complete yet');
       return Promise.resolve({ labels: {} });
@@ -44,13 +51,32 @@ async function imageWorld(blobs: readonly Buffer[], atOnce = 1, diffIds: readonl
     completed: async function* () {
       for await (const _ of arrivals) yield;
     },
-    layersAfter: (_digest: string, position: number) =>
-      Promise.resolve(
-        descriptors
-          .slice(position + 1)
-          .map((descriptor) => ({ descriptor, diffId: diffIds[descriptors.indexOf(descriptor)] })),
-      ),
+    layersAfter: (_digest: string, position: number) => Promise.resolve(layers.slice(position + 1)),
+    layersWith: () => Promise.resolve(layers),
+    downloads: () => Promise.resolve([...fetching]),
+    openDownload: (digest: Digest) => (fetching.has(digest) ? open(incoming(digest), 'r') : Promise.resolve(undefined)),
+    begun: async function* () {
+      for await (const _ of beginnings) yield;
+    },
   };
+  /** Begins the fetch of a layer with what its first bytes are said to be; what is appended to the file arrives. */
+  const beginFetch = async (position: number, first: Uint8Array) => {
+    const { digest } = descriptors[position]!;
+    missing.add(digest);
+    await writeFile(incoming(digest), first);
+    fetching.add(digest);
+    beginnings.write('a fetch');
+    return incoming(digest);
+  };
+  /** The fetch ends, and what it fetched is the blob. */
+  const endFetch = async (position: number) => {
+    const { digest } = descriptors[position]!;
+    fetching.delete(digest);
+    await rename(incoming(digest), join(base, digest));
+    missing.delete(digest);
+    arrivals.write('a blob');
+  };
+  const layers = descriptors.map((descriptor, index) => ({ descriptor, diffId: diffIds[index] }));
   const bounds = { slots: new Slots(2), conversionTimeoutMs: 60_000, maxLayerBytes: 2 ** 40, aheadAtOnce: atOnce };
   const differ = new LayerDiffer({ content, ...bounds, log: silentLogger() });
   onTestFinished(() => differ.close());
@@ -78,7 +104,22 @@ async function imageWorld(blobs: readonly Buffer[], atOnce = 1, diffIds: readonl
     });
   const images = async () => (await readdir(ahead)).filter((name) => name.endsWith('.erofs'));
   const failOnce = (code: ErrorCode) => failing.push(code);
-  return { apply, arrivals, failOnce, differ, missing, opened, descriptors, ahead, base, images };
+  const expectLayer = (position: number) => differ.expect({ target: targetAt(position), namespace: 'default' });
+  return {
+    apply,
+    expectLayer,
+    beginFetch,
+    endFetch,
+    arrivals,
+    failOnce,
+    differ,
+    missing,
+    opened,
+    descriptors,
+    ahead,
+    base,
+    images,
+  };
 }
 
 requires('mkfs.erofs')('layers ahead', () => {
@@ -171,5 +212,102 @@ requires('mkfs.erofs')('layers ahead', () => {
     await vi.waitFor(async () => expect((await world.images()).length).toBeGreaterThan(0), 20_000);
     await world.differ.close();
     expect(await readdir(world.ahead)).toEqual([]);
+  });
+});
+
+/** Large enough to be followed: random bytes, so that compressing does not change that. */
+const largeTar = (name: string) =>
+  tar({ name: './', type: '5', mode: 0o755 }, { name, data: randomBytes(3 * 1024 * 1024) });
+
+requires('mkfs.erofs')('layers that are being fetched', () => {
+  const oneLayer = () => {
+    const contents = largeTar('a');
+    return { blobs: [gzipSync(contents, { level: 1 })], diffIds: [digestOf(contents)] };
+  };
+  const temporaries = async ({ base, ahead }: { base: string; ahead: string }) => [
+    ...(await readdir(ahead)),
+    ...(await readdir(base)).filter((name) => name.startsWith('.tmp')),
+  ];
+
+  it('are unpacked as they arrive, and used without being opened again', async () => {
+    const { blobs, diffIds } = oneLayer();
+    const [world, other] = [await imageWorld(blobs, 1, diffIds), await imageWorld(blobs, 0)];
+    world.expectLayer(0);
+    const half = blobs[0]!.length / 2;
+    const path = await world.beginFetch(0, blobs[0]!.subarray(0, half));
+    // The tar grows although the blob is not complete.
+    await vi.waitFor(async () => {
+      const name = (await readdir(world.ahead)).find((each) => each.endsWith('layer.tar'));
+      expect((await stat(join(world.ahead, name ?? 'none'))).size).toBeGreaterThan(half / 2);
+    }, 20_000);
+    await appendFile(path, blobs[0]!.subarray(half));
+    await world.endFetch(0);
+    expect(await world.apply(0)).toMatchObject({ digest: diffIds[0] });
+    expect(world.opened.has(world.descriptors[0]!.digest)).toBe(false);
+    await other.apply(0);
+    const [followed, taken] = await Promise.all(
+      [world, other].map(({ base }) => readFile(join(base, 'layer-0.erofs'))),
+    );
+    expect(followed!.equals(taken!)).toBe(true);
+    await world.differ.close();
+    expect(await temporaries(world)).toEqual([]);
+  });
+
+  it('that are not what their image says are taken from the blob, as if nobody had looked', async () => {
+    const { blobs, diffIds } = oneLayer();
+    const world = await imageWorld(blobs, 1, diffIds);
+    world.expectLayer(0);
+    const another = gzipSync(largeTar('c'), { level: 1 });
+    const wrong = Buffer.concat([another, Buffer.alloc(Math.max(0, blobs[0]!.length - another.length))]);
+    const path = await world.beginFetch(0, wrong.subarray(0, 2_000_000));
+    await vi.waitFor(async () => expect(await readdir(world.ahead)).not.toEqual([]), 20_000);
+    await appendFile(path, wrong.subarray(2_000_000, blobs[0]!.length));
+    await vi.waitFor(async () => expect(await readdir(world.ahead)).toEqual([]), 20_000);
+    await writeFile(path, blobs[0]!);
+    await world.endFetch(0);
+    expect(await world.apply(0)).toMatchObject({ digest: diffIds[0] });
+    expect(world.opened.get(world.descriptors[0]!.digest)).toBe(1);
+  });
+
+  it('whose fetch is given up leave nothing', async () => {
+    const { blobs, diffIds } = oneLayer();
+    const world = await imageWorld(blobs, 1, diffIds);
+    world.expectLayer(0);
+    const path = await world.beginFetch(0, blobs[0]!.subarray(0, 2_000_000));
+    await vi.waitFor(async () => expect(await readdir(world.ahead)).not.toEqual([]), 20_000);
+    await rm(path);
+    await vi.waitFor(async () => expect(await temporaries(world)).toEqual([]), 20_000);
+  });
+
+  it('leave nothing when the daemon stops', async () => {
+    const { blobs, diffIds } = oneLayer();
+    const world = await imageWorld(blobs, 1, diffIds);
+    world.expectLayer(0);
+    await world.beginFetch(0, blobs[0]!.subarray(0, 2_000_000));
+    await vi.waitFor(async () => expect(await readdir(world.ahead)).not.toEqual([]), 20_000);
+    await world.differ.close();
+    expect(await temporaries(world)).toEqual([]);
+  });
+
+  it('are left alone without a diff ID to prove them by', async () => {
+    const { blobs } = oneLayer();
+    const world = await imageWorld(blobs, 1);
+    world.expectLayer(0);
+    await world.beginFetch(0, blobs[0]!);
+    await world.endFetch(0);
+    await world.apply(0);
+    expect(world.opened.get(world.descriptors[0]!.digest)).toBe(1);
+  });
+
+  it('are nobody’s business once the layer that was expected has come', async () => {
+    const { blobs, diffIds } = oneLayer();
+    const world = await imageWorld(blobs, 1, diffIds);
+    world.expectLayer(0);
+    await world.apply(0);
+    await world.beginFetch(0, blobs[0]!);
+    // Whoever fetches it now fetches it for somebody else; looking would have begun with the first event.
+    await world.endFetch(0);
+    await world.apply(0);
+    expect(world.opened.get(world.descriptors[0]!.digest)).toBe(2);
   });
 });

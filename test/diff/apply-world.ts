@@ -9,6 +9,7 @@ import type { ExtractTarget, LayerTar } from '../../src/layers/index.js';
 import { silentLogger } from '../../src/log.js';
 import type { Descriptor, Digest } from '../../src/vocabulary.js';
 import { temporaryFolder } from '../host/temporary.js';
+import { loneLayers } from './lone-layers.js';
 
 export const plain = 'application/vnd.oci.image.layer.v1.tar';
 export const gzip = `${plain}+gzip`;
@@ -60,8 +61,7 @@ export async function applyWorld(
   const store: { content?: LayerContent } = {};
   const content = {
     info: () => Promise.resolve({ labels: {} }),
-    layersAfter: () => Promise.resolve([]),
-    completed: async function* () {},
+    ...loneLayers,
     open: (): Promise<LayerContent> =>
       store.content ? Promise.resolve(store.content) : Promise.reject(new Error('there is no content in this world')),
   };

@@ -17,6 +17,7 @@ import { temporaryFolder } from '../host/temporary.js';
 import { applyWorld, digestOf, gzip, gzipMembers, plain, zstd, type ApplyWorld } from './apply-world.js';
 import { brokenTars, soundTars } from './layers.js';
 import { onlyPrograms, programOnPath } from './search-path.js';
+import { loneLayers } from './lone-layers.js';
 import { gnuLong, tar, tarHeader } from './tar-builder.js';
 
 const failure = (code: ErrorCode, message: RegExp) =>
@@ -167,8 +168,7 @@ withMachine('Apply', () => {
         {
           content: {
             info: () => Promise.resolve({ labels: {} }),
-            layersAfter: () => Promise.resolve([]),
-            completed: async function* () {},
+            ...loneLayers,
             open: () => Promise.reject(new Error('opened')),
           },
         },
@@ -246,8 +246,7 @@ withMachine('Apply', () => {
     const world = await applyWorld({
       content: {
         info: () => Promise.resolve({ labels: {} }),
-        layersAfter: () => Promise.resolve([]),
-        completed: async function* () {},
+        ...loneLayers,
         open: () => Promise.reject(new Error('opened')),
       },
     });

@@ -10,6 +10,7 @@ import type { Descriptor, Labels, Mount } from '../../src/vocabulary.js';
 import { Guest } from '../conformance/guest-mounts.js';
 import { makeInProcessWorld } from '../conformance/in-process.js';
 import { snapshotOf, type Tree } from '../conformance/tree.js';
+import { loneLayers } from './lone-layers.js';
 import { writeFile } from 'node:fs/promises';
 
 export const plain = 'application/vnd.oci.image.layer.v1.tar';
@@ -51,8 +52,7 @@ export async function makeCompareWorld() {
   const blobPath = join(world.root, '..', 'blob');
   const content = {
     info: () => Promise.resolve({ labels: {} }),
-    layersAfter: () => Promise.resolve([]),
-    completed: async function* () {},
+    ...loneLayers,
     open: async ({ digest }: Descriptor): Promise<LayerContent> => {
       const { bytes } = blobs.get(digest)!;
       await writeFile(blobPath, bytes);

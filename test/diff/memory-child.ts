@@ -6,6 +6,7 @@ import { join } from 'node:path';
 import { LayerDiffer } from '../../src/diff/index.js';
 import { Slots } from '../../src/jobs.js';
 import { silentLogger } from '../../src/log.js';
+import { loneLayers } from './lone-layers.js';
 
 /** Converts the blob named by the first argument, of the media type named by the second, and prints its own peak memory in bytes. */
 const [path = '', mediaType = ''] = process.argv.slice(2);
@@ -16,8 +17,7 @@ const folder = await mkdtemp(join(tmpdir(), 'erofs-snapshotter-'));
 const differ = new LayerDiffer({
   content: {
     info: () => Promise.resolve({ labels: {} }),
-    layersAfter: () => Promise.resolve([]),
-    completed: async function* () {},
+    ...loneLayers,
     open: () => Promise.resolve({ kind: 'file', path, size }),
   },
   slots: new Slots(1),

@@ -55,6 +55,41 @@ describe('a tool that ends well', () => {
     expect(await readFile(join(folder, 'out'), 'utf8')).toBe('through');
   });
 
+  test('is fed piece by piece', async () => {
+    const buffer = Buffer.alloc(3);
+    const { stdout } = await run('cat', [], {
+      deadlineMs,
+      feed: async (write) => {
+        for (const piece of ['one', 'two', 'six']) {
+          buffer.write(piece);
+          await write(buffer);
+        }
+      },
+    });
+    expect(stdout).toBe('onetwosix');
+  });
+
+  test('ends with the reason for which its input ended early', async () => {
+    const reason = new SnapshotterError('unavailable', 'nothing more comes');
+    await expect(run('cat', [], { deadlineMs, feed: () => Promise.reject(reason) })).rejects.toBe(reason);
+  });
+
+  test('is not fed any longer when it ends early, and says itself how it ended', async () => {
+    let stopped = false;
+    const fed = run('sh', ['-c', 'exit 3'], {
+      deadlineMs,
+      feed: (_write, gone) =>
+        new Promise((_resolve, reject) => {
+          gone.addEventListener('abort', () => {
+            stopped = true;
+            reject(new Error('nobody reads'));
+          });
+        }),
+    });
+    await expect(fed).rejects.toMatchObject({ code: 'internal', facts: { exitCode: 3 } });
+    expect(stopped).toBe(true);
+  });
+
   test('is cut to the last 64 KiB of what it printed', async () => {
     const { stdout } = await run('sh', ['-c', 'head -c 1000000 /dev/zero | tr "\\0" x; printf end'], { deadlineMs });
     expect(stdout).toHaveLength(64 * 1024);
