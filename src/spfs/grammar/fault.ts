@@ -34,7 +34,8 @@ interface Details {
 export function specError(where: Where, what: string, details: Details): SnapshotterError {
   const { code = 'invalid-argument', next, cause, chain = [] } = details;
   const { file, line, column, field } = where;
-  return new SnapshotterError(code, [...inFile(where), ...inText(where), what].join(': '), {
+  const message = [...inFile(where), ...inText(where), what].join(': ');
+  return new SnapshotterError(code, printable(message), {
     facts: {
       ...(file === undefined ? {} : { file }),
       ...(line === undefined ? {} : { line }),
@@ -42,7 +43,7 @@ export function specError(where: Where, what: string, details: Details): Snapsho
       ...(field === undefined ? {} : { field }),
       ...(chain.length === 0 ? {} : { chain }),
     },
-    next,
+    next: printable(next),
     cause,
   });
 }
@@ -90,18 +91,18 @@ export function textAt(text: string, at: number | undefined): string {
 }
 
 function quotedAround(text: string, at: number): string {
-  if (text.length <= longestShown) return printable(text);
   const from = Math.max(0, Math.min(at - longestShown / 2, text.length - longestShown));
-  const to = from + longestShown;
-  return printable(`${from > 0 ? '…' : ''}${text.slice(from, to)}${to < text.length ? '…' : ''}`);
+  const to = Math.min(from + longestShown, text.length);
+  const part = `${from > 0 ? '…' : ''}${text.slice(from, to)}${to < text.length ? '…' : ''}`;
+  return printable(JSON.stringify(part));
 }
 
 const longestShown = 200;
 
-/** In quotes, with escapes for whatever a terminal would act upon or not show. */
+/** Escapes for whatever a terminal would act upon or not show, on one line. */
 function printable(text: string): string {
   const escaped = (character: string) => `\\u{${(character.codePointAt(0) ?? 0).toString(16)}}`;
-  return JSON.stringify(text).replace(/[\p{C}\p{Zl}\p{Zp}]/gu, escaped);
+  return text.replace(/[\p{C}\p{Zl}\p{Zp}]/gu, escaped);
 }
 
 function inFile({ file, line, column, field }: Where): string[] {
