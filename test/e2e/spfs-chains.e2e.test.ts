@@ -1,14 +1,16 @@
 import { spawn, type ChildProcessByStdio } from 'node:child_process';
 import { once } from 'node:events';
+import { open as openFile, readdir } from 'node:fs/promises';
 import { join } from 'node:path';
 import type { Readable, Writable } from 'node:stream';
 
 import { afterAll, afterEach, beforeAll, expect, it } from 'vitest';
 
+import { setImmutable } from '../../src/host/index.js';
 import { packageRoot } from '../../src/package.js';
 import { Chains, chainNames } from '../../src/spfs/chains/index.js';
 import { toBase32 } from '../../src/spfs/digest.js';
-import type { Digest, Mount } from '../../src/vocabulary.js';
+import { hexOf, type Digest, type Mount } from '../../src/vocabulary.js';
 import { requires } from '../harness/requires.js';
 import { digestOf, never, stack, startChainsWorld, type ChainsWorld } from './spfs-chains-world.js';
 import { nothingLeft } from './world.js';
@@ -17,6 +19,20 @@ type Child = ChildProcessByStdio<Writable, Readable, null>;
 
 const failure = (error: unknown) => error;
 const committed = (parent: string) => ({ parent, kind: 'Committed' });
+
+/** Overwrites the beginning of the superblock of a layer's image. */
+async function damageLayer(root: string, layer: Digest): Promise<void> {
+  const folder = join(root, 'snapshots');
+  const names = await readdir(folder, { recursive: true });
+  const path = join(
+    folder,
+    names.find((name) => name.endsWith(`sha256-${hexOf(layer)}.erofs`))!,
+  );
+  await setImmutable(path, false);
+  const image = await openFile(path, 'r+');
+  await image.write(Buffer.alloc(64, 0xff), 0, 64, 1024);
+  await image.close();
+}
 
 requires(
   'root',
@@ -198,6 +214,26 @@ requires(
     const object = { kind: 'layer', digest: absent, createdAt: '', origin: '' } as const;
     await expect(world.chains.keep(object, never)).rejects.toMatchObject({ code: 'not-found' });
     expect(await world.chains.kept(never)).toEqual([here]);
+  });
+
+  it('say what is damaged, as imports do, until it is imported again', async () => {
+    const [a, b] = [await world.layer({ a: 'a' }), await world.layer({ b: 'b' })];
+    await world.daemon.stop();
+    await damageLayer(world.root, a);
+    await world.daemon.start();
+    const damaged = (which: RegExp) => ({
+      code: 'failed-precondition',
+      message: expect.stringMatching(which) as unknown,
+      next: 'untag what has it, then import that again',
+    });
+    expect(await open(a).catch(failure)).toMatchObject(damaged(/^layer \w{8} cannot be used: .*its magic number is/));
+    expect(await open(a, b).catch(failure)).toMatchObject({ message: damaged(/^layer \w{8} \(2 of 2.*magic/).message });
+    expect(await world.layer({ a: 'a' }).catch(failure)).toMatchObject(damaged(/^\S+\.tar cannot be imported: layer/));
+    await world.chains.release([a], never);
+    expect(await world.layer({ a: 'a' })).toBe(a);
+    const whole = await open(a, b);
+    expect(await world.contents(whole.mounts)).toEqual({ a: 'a', b: 'b' });
+    await whole.close();
   });
 
   it('say who does not answer, and what containerd does not know', async () => {

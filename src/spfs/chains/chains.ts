@@ -7,6 +7,7 @@ import { buildChain } from './build.js';
 import { Holds, type Hold } from './holds.js';
 import { linksOf, spfsNamespace, type Link } from './names.js';
 import { discard, extractKey, unpackInto, type ChainTools, type LayerBlob } from './unpack.js';
+import { aboutChain } from './words.js';
 
 export interface ChainsOptions {
   readonly containerd: ContainerdClient;
@@ -112,16 +113,22 @@ export class Chains {
    */
   async open(layers: OldestFirst<Digest>, { blobs, signal }: OpenOptions): Promise<OpenChain> {
     const name = linksOf(layers).at(-1)?.name;
-    const chain = { name: name ?? '', layers };
-    if (name === undefined) return { chain, mounts: [], close: () => Promise.resolve() };
+    if (name === undefined) return { chain: { name: '', layers }, mounts: [], close: () => Promise.resolve() };
     const hold = await this.#holds.take('run', signal);
     try {
-      const mounts = await this.#view(name, layers, hold, { blobs, signal });
-      return { chain, mounts, close: () => this.#close(hold) };
+      const mounts = await this.#view(layers, hold.lease, { blobs, signal });
+      return { chain: { name, layers }, mounts, close: () => this.#close(hold) };
     } catch (error) {
       await this.#close(hold, true);
       throw error;
     }
+  }
+
+  /** @throws SnapshotterError what is wrong with a stack that the snapshotter cannot serve, or that is not here */
+  async prove(layers: OldestFirst<Digest>, { lease, signal }: EnsureOptions): Promise<void> {
+    if (layers.length === 0) return;
+    await this.#view(layers, lease, { signal });
+    await discard(this.#tools.snapshots, lease, this.#options.log);
   }
 
   /** Gives up what processes held that have ended. @returns how many leases there were */
@@ -151,19 +158,22 @@ export class Chains {
     }
   }
 
-  async #view(name: Digest, layers: OldestFirst<Digest>, { lease }: Hold, o: OpenOptions): Promise<readonly Mount[]> {
-    const { signal } = o;
-    const view = () => this.#tools.snapshots.view({ key: lease, parent: name, lease, signal });
+  /** Makes a view that is called like the lease. */
+  async #view(layers: OldestFirst<Digest>, lease: string, o: OpenOptions): Promise<readonly Mount[]> {
+    const links = linksOf(layers);
+    const parent = links.at(-1)?.name ?? '';
+    const view = () => this.#tools.snapshots.view({ key: lease, parent, lease, signal: o.signal });
     try {
       return await view();
     } catch (error) {
-      if (!isCode(error, 'not-found')) throw error;
+      if (!isCode(error, 'not-found')) throw aboutChain(error, links);
     }
     await this.ensure(layers, { lease, ...o });
-    return view();
+    return view().catch((error: unknown) => {
+      throw aboutChain(error, links);
+    });
   }
 
-  /** The view is called like its lease. */
   async #close(hold: Hold, collect = false): Promise<void> {
     await discard(this.#tools.snapshots, hold.lease, this.#options.log);
     await hold.release(collect);

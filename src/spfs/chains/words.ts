@@ -15,6 +15,20 @@ export function aboutLink(error: unknown, { layer, position, of }: Link): unknow
   });
 }
 
+/** What the snapshotter or containerd said of a whole chain. */
+export function aboutChain(error: unknown, links: readonly Link[]): unknown {
+  const top = links.at(-1);
+  if (!(error instanceof SnapshotterError) || error.code === 'unavailable' || error.code === 'cancelled' || !top)
+    return error;
+  const which = top.of === 1 ? `layer ${shortForm(top.layer)}` : `the stack of ${top.of} layers`;
+  return new SnapshotterError(error.code, `${which} cannot be used: ${error.message}`, {
+    facts: { ...error.facts, chain: top.name, layers: top.of },
+    // What is damaged stays until nothing keeps it: importing alone would find it again.
+    next: error.next ?? 'untag what has it, then import that again',
+    cause: error,
+  });
+}
+
 export function missingLayer(layer: Digest): SnapshotterError {
   return new SnapshotterError(
     'not-found',
