@@ -24,8 +24,8 @@ export type { ContentSource } from './content-source.js';
 export type { ContentWriter, NewBlob } from './content-writer.js';
 export type { Differ } from './differ.js';
 export type { Images } from './images.js';
-export type { Leases, LeaseResource } from './leases.js';
-export type { CommitOptions, NewSnapshot, Snapshots } from './snapshots.js';
+export type { Leases } from './leases.js';
+export type { Snapshots } from './snapshots.js';
 
 export interface ContainerdOptions {
   /** Path of containerd's unix socket. */

@@ -2,7 +2,7 @@ import { isCode } from '../../errors.js';
 import { snapshotRefLabel, type Digest } from '../../vocabulary.js';
 import type { Link } from './names.js';
 import { diffIdLabel, discard, extractKey, unpackInto, type ChainTools, type LayerBlob } from './unpack.js';
-import { aboutLink, missingLayer, unsettled } from './words.js';
+import { aboutLink, isMissing, missingLayer, unsettled } from './words.js';
 
 export interface BuildOptions {
   readonly snapshotter: string;
@@ -92,7 +92,7 @@ async function standing(tools: ChainTools, link: Link, o: BuildOptions): Promise
     }
     await discard(snapshots, key, log);
     if (parent !== '' && (await isWithoutParent(tools, error, link, signal))) throw new Vanished('', { cause: error });
-    throw isCode(error, 'not-found') && error.facts['layer'] === layer ? error : aboutLink(error, link);
+    throw isMissing(error, layer) ? error : aboutLink(error, link);
   }
 }
 

@@ -7,7 +7,7 @@ import { buildChain } from './build.js';
 import { Holds, type Hold } from './holds.js';
 import { linksOf, spfsNamespace, type Link } from './names.js';
 import { discard, extractKey, unpackInto, type ChainTools, type LayerBlob } from './unpack.js';
-import { aboutChain } from './words.js';
+import { aboutChain, isMissing, unpackedByAnother } from './words.js';
 
 export interface ChainsOptions {
   readonly containerd: ContainerdClient;
@@ -76,7 +76,7 @@ export class Chains {
    */
   async keep(object: StoredObject, signal: AbortSignal): Promise<void> {
     const { leases } = this.#options.containerd;
-    const layers = object.kind === 'platform' ? object.layers : oneLayer(object.digest);
+    const layers = object.kind === 'platform' ? object.layers : stackOf(object.digest);
     const name = linksOf(layers).at(-1)?.name;
     if (name === undefined) return;
     const lease = leaseOf(object.digest);
@@ -142,20 +142,29 @@ export class Chains {
   }
 
   /**
-   * Makes a blob a layer of its own: a chain of one link.
+   * Makes a blob a layer of its own, a chain of one link, and proves that it can be used.
    *
    * @returns the layer's diff ID.
+   * @throws SnapshotterError `failed-precondition` containerd had another differ unpack it
    */
   async unpack(blob: LayerBlob, { lease, signal }: { lease: string; signal: AbortSignal }): Promise<Digest> {
     const { snapshots, log } = this.#tools;
     const key = extractKey();
+    let layer: Digest;
     try {
       const mounts = await snapshots.prepare({ key, parent: '', lease, signal });
-      return await unpackInto(this.#tools, { ...blob, mounts, key, nameOf: (layer) => layer, lease, signal });
+      layer = await unpackInto(this.#tools, { ...blob, mounts, key, nameOf: (found) => found, lease, signal });
     } catch (error) {
       await discard(snapshots, key, log);
       throw error;
     }
+    // One that was here already may be damaged: whoever runs it should not be the first to hear of it.
+    await this.prove(stackOf(layer), { lease, signal });
+    // What another differ unpacked is not known by its diff ID: it would be found only where it is the lowest.
+    await this.ensure(stackOf(layer, layer), { lease, signal }).catch((error: unknown) => {
+      throw isMissing(error, layer) ? unpackedByAnother(layer, this.snapshotter) : error;
+    });
+    return layer;
   }
 
   /** Makes a view that is called like the lease. */
@@ -199,8 +208,8 @@ export class Chains {
   }
 }
 
-function oneLayer(layer: Digest): OldestFirst<Digest> {
-  return [layer] as unknown as OldestFirst<Digest>;
+function stackOf(...layers: readonly Digest[]): OldestFirst<Digest> {
+  return layers as unknown as OldestFirst<Digest>;
 }
 
 function leaseOf(digest: Digest): string {

@@ -1,4 +1,3 @@
-export { Chains, type ChainsOptions, type EnsureOptions, type OpenOptions } from './chains.js';
-export type { Hold } from './holds.js';
-export { chainNames, spfsNamespace, type Link } from './names.js';
+export { Chains, type OpenOptions } from './chains.js';
+export { chainNames, spfsNamespace } from './names.js';
 export type { LayerBlob } from './unpack.js';

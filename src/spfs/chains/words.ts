@@ -1,4 +1,4 @@
-import { SnapshotterError } from '../../errors.js';
+import { isCode, SnapshotterError } from '../../errors.js';
 import type { Digest } from '../../vocabulary.js';
 import { shortForm, toBase32 } from '../digest.js';
 import { spfsNamespace, type Link } from './names.js';
@@ -36,6 +36,25 @@ export function missingLayer(layer: Digest): SnapshotterError {
     {
       facts: { layer, digest: toBase32(layer) },
       next: 'import the image, tar or folder that it came with again',
+    },
+  );
+}
+
+/** Whether an error says that the snapshotter does not hold this very layer. */
+export function isMissing(error: unknown, layer: Digest): boolean {
+  return isCode(error, 'not-found') && error.facts['layer'] === layer;
+}
+
+/** For a layer that stands, and that the snapshotter does not know as what it is. */
+export function unpackedByAnother(layer: Digest, snapshotter: string): SnapshotterError {
+  return new SnapshotterError(
+    'failed-precondition',
+    `containerd did not have layer ${shortForm(layer)} unpacked by the differ of ${snapshotter}`,
+    {
+      facts: { layer, digest: toBase32(layer) },
+      next:
+        "put that differ first under [plugins.'io.containerd.service.v1.diff-service'] in containerd's configuration: " +
+        "default = ['spin-erofs-diff', 'walking']; then restart containerd",
     },
   );
 }

@@ -71,11 +71,6 @@ export async function findImage(o: ImageOptions): Promise<FoundImage> {
   return { name, ...byDiffId(diffIds, layers, namespace) };
 }
 
-/** The layers of an image, lowest first, as `findImage` reads them. */
-export async function imageChain(o: ImageOptions): Promise<OldestFirst<Digest>> {
-  return (await findImage(o)).layers;
-}
-
 /** Follows indexes, which may hold further ones, to the manifest for this host. */
 async function manifestOf(
   target: Descriptor,
