@@ -62,7 +62,9 @@ export function asContainerdError(error: unknown, what: string, socketPath: stri
   if (error.code === status.UNAVAILABLE) {
     return new SnapshotterError('unavailable', `containerd does not answer at ${socketPath}: ${error.details}`, {
       facts,
-      next: 'start containerd, or name its socket with --containerd-address or CONTAINERD_ADDRESS',
+      next: /\bE(ACCES|PERM)\b/.test(error.details)
+        ? 'run this as root'
+        : 'start containerd, or name its socket with --containerd-address or CONTAINERD_ADDRESS',
       cause: error,
     });
   }

@@ -27,7 +27,7 @@ export interface Lease {
 }
 
 /** What a lease keeps: `content` by digest, `snapshots/<snapshotter>` by key or name. */
-export interface LeaseResource {
+interface LeaseResource {
   readonly type: string;
   readonly id: string;
 }
@@ -79,12 +79,6 @@ export class Leases {
   async add(namespace: string, lease: string, resource: LeaseResource, signal: AbortSignal): Promise<void> {
     const what = `put ${resource.type} ${resource.id} under lease ${lease}`;
     await this.#call('AddResource', namespace, { id: lease, resource }, what, signal);
-  }
-
-  /** @throws SnapshotterError `not-found` no such lease */
-  async resources(namespace: string, lease: string, signal: AbortSignal): Promise<readonly LeaseResource[]> {
-    const what = `list what lease ${lease} keeps`;
-    return (await this.#call('ListResources', namespace, { id: lease }, what, signal)).resources;
   }
 
   /**

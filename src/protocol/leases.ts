@@ -32,32 +32,17 @@ export interface ListLeasesResponse {
   readonly leases: readonly LeaseMessage[];
 }
 
-/** `type` is `content` for a blob, whose `id` is its digest, and `snapshots/<snapshotter>` for a snapshot's key or name. */
-export interface LeaseResourceMessage {
+export interface AddLeaseResourceRequest {
   readonly id: string;
-  readonly type: string;
-}
-
-export interface LeaseResourceRequest {
-  readonly id: string;
-  readonly resource: LeaseResourceMessage;
-}
-
-export interface ListLeaseResourcesRequest {
-  readonly id: string;
-}
-
-export interface ListLeaseResourcesResponse {
-  readonly resources: readonly LeaseResourceMessage[];
+  /** `type` is `content` for a blob, whose `id` is its digest, and `snapshots/<snapshotter>` for a snapshot's key or name. */
+  readonly resource: { readonly id: string; readonly type: string };
 }
 
 export interface LeasesMethods {
   readonly Create: Unary<CreateLeaseRequest, CreateLeaseResponse>;
   readonly Delete: Unary<DeleteLeaseRequest, Empty>;
   readonly List: Unary<ListLeasesRequest, ListLeasesResponse>;
-  readonly AddResource: Unary<LeaseResourceRequest, Empty>;
-  readonly DeleteResource: Unary<LeaseResourceRequest, Empty>;
-  readonly ListResources: Unary<ListLeaseResourcesRequest, ListLeaseResourcesResponse>;
+  readonly AddResource: Unary<AddLeaseResourceRequest, Empty>;
 }
 
 export const leasesService: ServiceContract<LeasesMethods> = {

@@ -73,8 +73,6 @@ const leases: Samples<LeasesMethods> = {
   Delete: [{ id: 'i', sync: true }, {}],
   List: [{ filters: ['f'] }, { leases: [{ id: 'i', createdAt: time, labels }] }],
   AddResource: [{ id: 'i', resource: { id: 'd', type: 'content' } }, {}],
-  DeleteResource: [{ id: 'i', resource: { id: 'k', type: 'snapshots/s' } }, {}],
-  ListResources: [{ id: 'i' }, { resources: [{ id: 'd', type: 'content' }] }],
 };
 const image = { name: 'n', labels, target: descriptor, createdAt: time, updatedAt: time };
 const images: Samples<ImagesMethods> = {

@@ -1,69 +1,27 @@
-import { createHash } from 'node:crypto';
 import { describe, expect, it } from 'vitest';
-import type { ContainerdClient } from '../../../src/containerd/index.js';
-import { SnapshotterError } from '../../../src/errors.js';
 import { findImage } from '../../../src/spfs/import/index.js';
 import { hostArchitecture } from '../../../src/spfs/import/platforms.js';
+import { FakeImages, sha256 } from './images.js';
 
 const oci = 'application/vnd.oci.image';
 const docker = 'application/vnd.docker';
 const { signal } = new AbortController();
-const sha256 = (bytes: string) => `sha256:${createHash('sha256').update(bytes).digest('hex')}`;
 const diffIds = [sha256('one'), sha256('two')];
 
-/** An image called `image`, and what containerd has in its content store. */
-class Fake {
-  readonly #blobs = new Map<string, Buffer>();
-  target = this.blob('', {});
-
-  blob(mediaType: string, document: unknown) {
-    const text = typeof document === 'string' ? document : JSON.stringify(document);
-    const digest = sha256(text);
-    this.#blobs.set(digest, Buffer.from(text));
-    return { mediaType, digest, size: Buffer.byteLength(text) };
-  }
-
+class Fake extends FakeImages {
   /** A manifest of two layers, or as `given` says. */
   manifest(
     given: { mediaType?: string; layerType?: string; config?: unknown; configType?: string; layers?: number } = {},
   ) {
     const { mediaType = `${oci}.manifest.v1+json`, layerType = `${oci}.layer.v1.tar+gzip`, layers = 2 } = given;
     const content = given.config ?? { rootfs: { type: 'layers', diff_ids: diffIds } };
-    const config = this.blob(given.configType ?? `${oci}.config.v1+json`, content);
+    const config = this.put(given.configType ?? `${oci}.config.v1+json`, content);
     const layer = (index: number) => ({ mediaType: layerType, digest: sha256(`blob ${index}`), size: index });
-    return this.blob(mediaType, { config, layers: Array.from({ length: layers }, (_, index) => layer(index)) });
-  }
-
-  damage(digest: string): void {
-    this.#blobs.set(digest, Buffer.from('{}'));
-  }
-
-  remove(digest: string): void {
-    this.#blobs.delete(digest);
+    return this.put(mediaType, { config, layers: Array.from({ length: layers }, (_, index) => layer(index)) });
   }
 
   find() {
-    const containerd = {
-      images: {
-        get: (name: string) =>
-          name === 'image'
-            ? Promise.resolve({ name, target: this.target })
-            : Promise.reject(new SnapshotterError('not-found', 'no')),
-        names: () => Promise.resolve(['image']),
-      },
-      content: {
-        open: ({ digest }: { digest: string }) => {
-          const bytes = this.#blobs.get(digest);
-          if (!bytes) return Promise.reject(new SnapshotterError('not-found', `no ${digest}`, { next: 'pull it' }));
-          const stream = (async function* () {
-            yield await Promise.resolve(bytes.subarray(0, 5));
-            yield bytes.subarray(5);
-          })();
-          return Promise.resolve({ kind: 'stream', stream, size: bytes.length });
-        },
-      },
-    } as unknown as ContainerdClient;
-    return findImage({ containerd, name: 'image', namespace: 'n', signal });
+    return findImage({ containerd: this.containerd, name: 'image', namespace: 'n', signal });
   }
 }
 
@@ -95,9 +53,9 @@ describe('the layers of an image', () => {
       { ...other, platform: there },
       { ...fake.manifest({ mediaType }), platform: here },
     ];
-    fake.target = fake.blob(list, { manifests });
+    fake.target = fake.put(list, { manifests });
     expect((await fake.find()).layers).toEqual(diffIds);
-    fake.target = fake.blob(index, { manifests: [fake.target] });
+    fake.target = fake.put(index, { manifests: [fake.target] });
     expect((await fake.find()).layers).toEqual(diffIds);
   });
 
@@ -113,11 +71,11 @@ describe('what is not an image of layers for this host', () => {
   it.each<[string, (fake: Fake) => Fake['target'], string, RegExp]>([
     [
       'an index for other hosts',
-      (fake) => fake.blob(index, { manifests: [{ ...fake.manifest(), platform: there }] }),
+      (fake) => fake.put(index, { manifests: [{ ...fake.manifest(), platform: there }] }),
       'failed-precondition',
       new RegExp(`is not for linux/${hostArchitecture()}, only for linux/arm/v7`),
     ],
-    ['an empty index', (fake) => fake.blob(index, { manifests: [] }), 'failed-precondition', /no platform at all/],
+    ['an empty index', (fake) => fake.put(index, { manifests: [] }), 'failed-precondition', /no platform at all/],
     [
       'a manifest of schema 1',
       (fake) => fake.manifest({ mediaType: `${docker}.distribution.manifest.v1+prettyjws` }),
@@ -132,7 +90,7 @@ describe('what is not an image of layers for this host', () => {
     ],
     [
       'a layer that is named like an image',
-      (fake) => fake.blob(`${oci}.layer.v1.tar`, ''),
+      (fake) => fake.put(`${oci}.layer.v1.tar`, ''),
       'failed-precondition',
       /is not an/,
     ],
@@ -150,16 +108,11 @@ describe('what is not an image of layers for this host', () => {
     ],
     [
       'no JSON',
-      (fake) => fake.blob(`${oci}.manifest.v1+json`, '{'),
+      (fake) => fake.put(`${oci}.manifest.v1+json`, '{'),
       'failed-precondition',
       /is not what its media type says/,
     ],
-    [
-      'a manifest without layers',
-      (fake) => fake.blob(`${oci}.manifest.v1+json`, {}),
-      'failed-precondition',
-      /layers: /,
-    ],
+    ['a manifest without layers', (fake) => fake.put(`${oci}.manifest.v1+json`, {}), 'failed-precondition', /layers: /],
     [
       'one larger than any',
       (fake) => ({ ...fake.manifest(), size: 17 * 1024 * 1024 }),
@@ -195,7 +148,7 @@ describe('what is not an image of layers for this host', () => {
   it('indexes that never come to an end', async () => {
     const fake = new Fake();
     fake.target = fake.manifest();
-    for (let depth = 0; depth < 5; depth += 1) fake.target = fake.blob(index, { manifests: [fake.target] });
+    for (let depth = 0; depth < 5; depth += 1) fake.target = fake.put(index, { manifests: [fake.target] });
     await expect(fake.find()).rejects.toMatchObject({ code: 'failed-precondition' });
   });
 });
