@@ -1,5 +1,5 @@
 import { SnapshotterError } from '../../errors.js';
-import { digestMistake } from '../digest.js';
+import { digestMistake, parseSpfsDigest } from '../digest.js';
 import { quoted, textAt, type Fault } from './fault.js';
 
 /** A tag at one point of its history. */
@@ -46,16 +46,17 @@ export function printTagSpec({ name, version }: TagSpec): string {
 export function readTag(text: string): TagSpec | Fault {
   const mistake = digestMistake(text);
   if (mistake !== undefined) return mistake;
+  if (parseSpfsDigest(text) !== undefined) return { what: 'this is a digest and no tag', next: tagRule };
   const tilde = text.indexOf('~');
   const name = tilde === -1 ? text : text.slice(0, tilde);
   const fault = tilde === -1 ? nameFault(name) : (nameFault(name) ?? versionFault(text, tilde + 1));
   return fault ?? { name, version: tilde === -1 ? 0 : Number(text.slice(tilde + 1)) };
 }
 
-const nameRule = 'a tag is [org/…/]name[~version], of letters, digits and - : . _';
+const tagRule = 'a tag is [org/…/]name[~version], of letters, digits and - : . _';
 
 function nameFault(name: string): Fault | undefined {
-  if (name === '') return { what: 'the name of the tag is missing', next: nameRule };
+  if (name === '') return { what: 'the name of the tag is missing', next: tagRule };
   if (name === '-') {
     return { what: '"-" is the empty environment and no tag', next: 'give "-" alone, or the name of a tag' };
   }
@@ -63,11 +64,11 @@ function nameFault(name: string): Fault | undefined {
   if (odd !== null) {
     const blank = /\s/.test(odd[0]);
     const what = blank ? 'a tag has no white space' : `${quoted(odd[0])} cannot be part of a tag`;
-    return { at: odd.index, what, next: blank ? 'join items with +' : nameRule };
+    return { at: odd.index, what, next: blank ? 'join items with +' : tagRule };
   }
   let at = 0;
   for (const part of name.split('/')) {
-    if (part === '') return { at, what: 'the tag has an empty part', next: nameRule };
+    if (part === '') return { at, what: 'the tag has an empty part', next: tagRule };
     if (part === '.' || part === '..') {
       return {
         at,
