@@ -1,4 +1,5 @@
 import type { Results } from './results.js';
+import type { Unit } from './samples.js';
 
 /** A limit that the project has set itself, and how the number that is held against it comes about. */
 interface Bar {
@@ -7,7 +8,7 @@ interface Bar {
   readonly limit: number;
   /** What the project aims for beyond the limit. */
   readonly aim?: number;
-  readonly unit: 'ratio' | 'bytes';
+  readonly unit: 'ratio' | Unit;
   /** Measurements that the number is made of. */
   readonly of: readonly string[];
   /** Takes their medians, in that order. */
@@ -70,6 +71,30 @@ const bars: readonly Bar[] = [
       value: ratio,
     };
   }),
+  {
+    id: 'repull-conversions',
+    title: 'layers converted by a re-pull elsewhere',
+    limit: 0,
+    unit: 'count',
+    of: ['repull.conversions'],
+    value: itself,
+  },
+  {
+    id: 'spfs-open',
+    title: 'a cached spfs stack of 60 layers to disks',
+    limit: 300,
+    unit: 'ms',
+    of: ['spfs.open'],
+    value: itself,
+  },
+  {
+    id: 'spfs-second',
+    title: 'disk of a stack that shares 59 of 60 layers, against one layer',
+    limit: 1.5,
+    unit: 'ratio',
+    of: ['spfs.second', 'spfs.layer'],
+    value: ratio,
+  },
   {
     id: 'memory-idle',
     title: 'memory of the daemon, idle',

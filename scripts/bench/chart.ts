@@ -75,9 +75,11 @@ function pullPanel({ measurements, run }: Report): Panel {
 function barsPanel({ bars }: Report): Panel {
   const drawn = bars.flatMap(({ title, value, limit, unit, met }): Bar[] => {
     if (value === undefined) return [];
-    const shown = (number: number) => (unit === 'ratio' ? number.toFixed(3) : quantity(number, 'bytes'));
+    const shown = (number: number) => (unit === 'ratio' ? number.toFixed(3) : quantity(number, unit));
     const note = `${shown(value)} of at most ${shown(limit)}`;
-    return [{ label: title, value: value / limit, note, colour: met === true ? colours.ours : colours.missed }];
+    // Of nothing, nothing is used, or far too much.
+    const part = limit === 0 ? Math.min(value, 2) : value / limit;
+    return [{ label: title, value: part, note, colour: met === true ? colours.ours : colours.missed }];
   });
   return { title: "The project's bars: how much of each is used (left of the line: met)", bars: drawn, limit: 1 };
 }

@@ -5,6 +5,7 @@ import { benchMany } from './many.js';
 import { benchMemory } from './memory.js';
 import { benchMerge } from './merge.js';
 import { benchPull, benchRepull } from './pull.js';
+import { benchSpfs } from './spfs.js';
 import type { World } from './world.js';
 
 export interface Part {
@@ -21,6 +22,7 @@ export const parts = {
   diff: { title: 'Diff of a ten-file change', run: benchDiff },
   commit: { title: 'Commit of a ten-file change', run: benchCommit },
   memory: { title: 'memory, idle and with eight conversions at once', run: benchMemory },
+  spfs: { title: 'spfs: stacks of 60 layers to disks', run: benchSpfs },
   many: { title: 'Stat, Prepare+Remove and List with many snapshots', run: benchMany },
 } as const satisfies Record<string, Part>;
 

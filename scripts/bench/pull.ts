@@ -65,17 +65,20 @@ async function pullInRounds(world: World, able: readonly Contender[]): Promise<v
 
 /** The fetch alone in a third namespace is the part of it that is not the snapshotter's. */
 async function pullAgain(world: World): Promise<void> {
-  const { results } = world;
+  const { results, rig } = world;
   results.add(
     'repull.fetch',
     'fetch of a known image in another namespace',
     'ms',
     await milliseconds(() => fetchOnly(world, fetched)),
   );
+  const converted = () => loggedLayers(rig.daemon.log).length;
+  const before = converted();
   results.add(
     'repull.ours',
     're-pull of a known image in another namespace',
     'ms',
     await milliseconds(() => pull(world, snapshotterName, again)),
   );
+  results.add('repull.conversions', 'layers that this re-pull converts', 'count', converted() - before);
 }

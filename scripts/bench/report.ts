@@ -70,7 +70,8 @@ function tablesOf(report: Report): readonly Table[] {
 }
 
 function barRow(bar: Verdict, measurements: Report['measurements']): string[] {
-  const shown = (value: number) => (bar.unit === 'ratio' ? value.toFixed(3) : quantity(value, 'bytes'));
+  const { unit } = bar;
+  const shown = (value: number) => (unit === 'ratio' ? value.toFixed(3) : quantity(value, unit));
   const limit = `${shown(bar.limit)}${bar.aim === undefined ? '' : ` (aim ${shown(bar.aim)})`}`;
   if (bar.value === undefined) return [bar.title, '', '', '', limit, 'not measured'];
   const medians = bar.of.map((id) => {
@@ -96,6 +97,7 @@ function stageTable(stages: readonly LayerStages[]): Table {
 
 /** `1.23 s`, `45.6 ms`, `78.9 MB`: three digits, units of 1000. */
 export function quantity(value: number, unit: Measurement['unit']): string {
+  if (unit === 'count') return `${value}`;
   const [scaled, name] = unit === 'ms' ? time(value) : bytes(value);
   const digits = scaled >= 100 ? 0 : scaled >= 10 ? 1 : 2;
   return `${scaled.toFixed(digits)} ${name}`;

@@ -1,5 +1,5 @@
 /** What a number counts; a memory size is in bytes, a time in milliseconds. */
-export type Unit = 'ms' | 'bytes';
+export type Unit = 'ms' | 'bytes' | 'count';
 
 /** One thing that was measured, once a round. */
 export interface Measurement {
