@@ -1,5 +1,5 @@
 /** Where the environment appears. */
-export const spfsRoot = '/spfs';
+const spfsRoot = '/spfs';
 
 const longestPart = 255;
 const longestPath = 4095;

@@ -14,7 +14,7 @@ export interface TagSpec {
 export const specFileSuffix = '.spfs.yaml';
 
 /** 32 bits: more entries than any tag has. */
-export const largestVersion = 0xffff_ffff;
+const largestVersion = 0xffff_ffff;
 
 /** @throws SnapshotterError `invalid-argument` with the position of what is wrong */
 export function parseTagSpec(text: string): TagSpec {
