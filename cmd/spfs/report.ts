@@ -1,0 +1,24 @@
+import { constants } from 'node:os';
+import { describeError, SnapshotterError } from '../../src/errors.js';
+import { ended, Interrupted } from './signals.js';
+
+/** Of spfs itself, as container tools have it: a command of a run seldom ends so. */
+const failed = 125;
+/** What was typed is no command of spfs. */
+export const usageStatus = 2;
+
+/** A command line that commander lets pass, and that makes no sense all the same. */
+export class UsageError extends Error {}
+
+/** Says on standard error why spfs ends, and what to do; returns the exit code. */
+export function report(error: unknown): number {
+  const interrupted = ended(error);
+  if (interrupted !== undefined) return 128 + constants.signals[interrupted];
+  const usage = error instanceof UsageError;
+  const next = error instanceof SnapshotterError ? error.next : undefined;
+  const message = error instanceof SnapshotterError ? error.message : describeError(error);
+  const isBug = !(usage || error instanceof SnapshotterError || error instanceof Interrupted);
+  const text = isBug && error instanceof Error ? `a bug: ${error.stack ?? message}` : message;
+  process.stderr.write(`spfs: ${text}\n${next === undefined ? '' : `next: ${next}\n`}`);
+  return usage ? usageStatus : failed;
+}
