@@ -1,6 +1,6 @@
 import { readFile } from 'node:fs/promises';
-import { parse, TomlError } from 'smol-toml';
 import { describeError, errnoOf, SnapshotterError } from '../errors.js';
+import { parseToml } from '../toml.js';
 
 export interface ConfigFile {
   readonly path: string;
@@ -36,15 +36,4 @@ export async function readConfigFile(
     facts: { path, key: unknown },
     next: `the settings are ${known.join(', ')}`,
   });
-}
-
-function parseToml(path: string, text: string): Record<string, unknown> {
-  try {
-    return parse(text);
-  } catch (error) {
-    if (!(error instanceof TomlError)) throw error;
-    const why = error.message.split('\n')[0]?.replace(/^Invalid TOML document: /, '') ?? '';
-    const message = `file ${path} line ${error.line} column ${error.column}: ${why}`;
-    throw new SnapshotterError('invalid-argument', message, { facts: { path, line: error.line }, cause: error });
-  }
 }

@@ -3,26 +3,13 @@ import { isAbsolute, normalize } from 'node:path';
 import { z } from 'zod';
 import { SnapshotterError } from '../errors.js';
 import { logLevels, type LogLevel } from '../log.js';
-import { formatSize, parseSize } from './size.js';
+import { containerdName, text } from '../setting-values.js';
+import { formatSize, parseSize } from '../size.js';
 
 /*
  * What each kind of value may be. A value comes as text from a flag or the environment, or as TOML's own type from a file.
  * A message continues a sentence that begins with the source and the value: `flag --root: "x" is not an absolute path`.
  */
-
-/** Bytes of a unix socket's path: the kernel's sun_path holds 108, the last of them zero. */
-const longestSocketPath = 107;
-
-const text = z.string({ error: 'is not text' });
-
-/** An absolute path of a unix socket, given with or without `unix://`. */
-export const socketPath = text
-  .transform((value) => value.replace(/^unix:(\/\/)?/, ''))
-  .refine(isAbsolute, { error: 'is neither an absolute path nor unix:// and an absolute path' })
-  .refine((path) => !path.includes('\0'), { error: 'contains a zero byte' })
-  .refine((path) => Buffer.byteLength(path) <= longestSocketPath, {
-    error: `is longer than the ${longestSocketPath} bytes that a unix socket's path may have`,
-  });
 
 /** The root: its path ends up in mount options and VMDK descriptors, which some characters would break. */
 export const rootPath = text
@@ -34,10 +21,7 @@ export const rootPath = text
     error: 'contains a comma, a double quote, a backslash or a control character, which mount options cannot carry',
   });
 
-/** containerd's rule for identifiers. */
-export const namespace = text
-  .max(76, { error: 'is longer than the 76 characters that containerd allows' })
-  .regex(/^[A-Za-z0-9]+(?:[._-][A-Za-z0-9]+)*$/, { error: 'is not a containerd namespace' });
+export const namespace = containerdName('a containerd namespace');
 
 /** Bytes, given as a number or as text with a unit. */
 export function sizeWithin({ minimum, maximum }: { readonly minimum: number; readonly maximum: number }) {
@@ -106,3 +90,5 @@ function gidOf(name: string): number | undefined {
     .find((entry) => name !== '' && entry.startsWith(`${name}:`));
   return line === undefined ? undefined : Number(line.split(':')[2]);
 }
+
+export { socketPath } from '../setting-values.js';

@@ -2,7 +2,8 @@ import { readFile, writeFile, mkdtemp, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { expect, onTestFinished, test } from 'vitest';
-import { defaultConfigFile, flagOf, formatSize, loadConfig, settings, type Setting } from '../../src/config/index.js';
+import { defaultConfigFile, flagOf, loadConfig, settings, type Setting } from '../../src/config/index.js';
+import { formatSize } from '../../src/size.js';
 import { writableLayerLimits } from '../../src/ext4/index.js';
 import { packageRoot } from '../../src/package.js';
 

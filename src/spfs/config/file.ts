@@ -1,6 +1,6 @@
 import { readFile } from 'node:fs/promises';
-import { parse, TomlError } from 'smol-toml';
 import { describeError, errnoOf, SnapshotterError } from '../../errors.js';
+import { parseToml } from '../../toml.js';
 import { similarTo } from '../similar.js';
 import { settings, unusedKeys, unusedSections, type Setting } from './settings.js';
 
@@ -69,19 +69,4 @@ function unknownKey(path: string, name: string, candidates: readonly string[]): 
     facts: { path, key: name, ...(nearest === undefined ? {} : { nearest }) },
     next: nearest === undefined ? `the settings are ${all}` : `the nearest one is ${nearest}`,
   });
-}
-
-function parseToml(path: string, text: string): Record<string, unknown> {
-  try {
-    return parse(text);
-  } catch (error) {
-    if (!(error instanceof TomlError)) throw error;
-    const why = error.message.split('\n')[0]?.replace(/^Invalid TOML document: /, '') ?? '';
-    const message = `file ${path} line ${error.line} column ${error.column}: ${why}`;
-    throw new SnapshotterError('invalid-argument', message, {
-      facts: { path, line: error.line },
-      next: 'mend that line',
-      cause: error,
-    });
-  }
 }

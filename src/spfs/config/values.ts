@@ -2,17 +2,13 @@ import { isAbsolute, normalize } from 'node:path';
 import { z } from 'zod';
 import { isCode } from '../../errors.js';
 import { logLevels, type LogLevel } from '../../log.js';
-import { parseSize } from './size.js';
+import { containerdName, text } from '../../setting-values.js';
+import { parseSize } from '../../size.js';
 
 /*
  * What each kind of value may be. A value comes as text from a flag or the environment, or as TOML's own type from a file.
  * A message continues a sentence that begins with the source and the value: `flag --kernel: "x" is not an absolute path`.
  */
-
-/** Bytes of a unix socket's path: the kernel's sun_path holds 108, the last of them zero. */
-const longestSocketPath = 107;
-
-const text = z.string({ error: 'is not text' });
 
 /** Absolute when it comes here: the loader puts the home folder in the place of `~`. */
 export const path = text
@@ -25,19 +21,9 @@ export const folderOfItsOwn = path.refine((value) => value !== '/', {
   error: 'is the root of the whole filesystem: choose a folder of its own',
 });
 
-export const socketPath = text
-  .transform((value) => value.replace(/^unix:(\/\/)?/, ''))
-  .refine(isAbsolute, { error: 'is neither an absolute path nor unix:// and an absolute path' })
-  .refine((value) => !value.includes('\0'), { error: 'contains a zero byte' })
-  .refine((value) => Buffer.byteLength(value) <= longestSocketPath, {
-    error: `is longer than the ${longestSocketPath} bytes that a unix socket's path may have`,
-  });
-
-/** containerd's rule for the names of namespaces and of plugins. */
+/** Of namespaces and of plugins. */
 export function identifier(what: string) {
-  return text
-    .max(76, { error: 'is longer than the 76 characters that containerd allows' })
-    .regex(/^[A-Za-z0-9]+(?:[._-][A-Za-z0-9]+)*$/, { error: `is not the name of a ${what} of containerd` });
+  return containerdName(`the name of a ${what} of containerd`);
 }
 
 /** It ends up in QEMU's arguments and in a label. */
@@ -115,3 +101,5 @@ const booleans: Readonly<Record<string, boolean>> = {
 export function booleanOf(value: string): boolean | undefined {
   return booleans[value.trim().toLowerCase()];
 }
+
+export { socketPath } from '../../setting-values.js';

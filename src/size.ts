@@ -1,10 +1,10 @@
-import { SnapshotterError } from '../../errors.js';
+import { SnapshotterError } from './errors.js';
 
 const units = { K: 2 ** 10, M: 2 ** 20, G: 2 ** 30, T: 2 ** 40 } as const;
 
 /**
- * A size in bytes: `1048576`, `64M`, `64MB`, `10GiB`. Units are powers of 1024 in every spelling, as in the daemon's settings
- * and in tmpfs' option `size=`.
+ * A size in bytes: `1048576`, `64M`, `64MB`, `10GiB`. Units are powers of 1024 in every spelling, as in Docker's and QEMU's
+ * flags.
  *
  * @throws SnapshotterError `invalid-argument` for anything else, fractions and signs too.
  */
@@ -16,4 +16,12 @@ export function parseSize(text: string): number {
   throw new SnapshotterError('invalid-argument', `${JSON.stringify(text)} is not a size`, {
     next: 'write a whole number of bytes, or one followed by K, M, G or T, as in 64M or 10GiB',
   });
+}
+
+/** The shortest exact spelling: `64 MiB`, `1000 bytes`. */
+export function formatSize(bytes: number): string {
+  for (const unit of ['T', 'G', 'M', 'K'] as const) {
+    if (bytes >= units[unit] && bytes % units[unit] === 0) return `${bytes / units[unit]} ${unit}iB`;
+  }
+  return `${bytes} bytes`;
 }
