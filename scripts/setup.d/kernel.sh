@@ -1,8 +1,8 @@
 # The guest's kernel and the modules it needs, with their order of loading. Sourced by scripts/setup.
 
 least_kernel=6.12
-# What a guest needs to find its disks and mount EROFS, ext4 and the overlay. A name without a file is built in.
-guest_modules=(virtio_pci virtio_mmio virtio_blk crc32c_generic ext4 erofs overlay)
+# What a guest needs to find its disks and ports and mount EROFS, ext4, the overlay and live shares. A name without a file is built in.
+guest_modules=(virtio_pci virtio_mmio virtio_blk virtio_console crc32c_generic ext4 erofs overlay fuse virtiofs)
 
 make_kernel() {
   local folder=$1 image modules

@@ -5,9 +5,9 @@ least_containerd=2.1
 
 # A program with its own libc and libraries: started through that libc's loader, found from the wrapper's own place so
 # that a moved checkout still works.
-# wrap <folder> <program>
+# wrap <folder> <program> [folder of the program, default: usr/bin]
 wrap() {
-  local folder=$1 program=$2 loader libraries
+  local folder=$1 program=$2 place=${3:-usr/bin} loader libraries
   loader=$(cd "$folder" && find root/usr -name 'ld-linux-*.so.*' -print -quit)
   libraries=$(cd "$folder" && dirname "$(find root/usr -name libc.so.6 -print -quit)")
   [ -n "$loader" ] && [ -n "$libraries" ] || fail "the packages of $suite have no libc where it is expected" "choose another suite with SETUP_SUITE"
@@ -16,7 +16,7 @@ wrap() {
 self=\$0
 [ ! -L "\$self" ] || self=\$(readlink -f "\$self")
 here=\${self%/*}/..
-exec "\$here/$loader" --inhibit-cache --library-path "\$here/$libraries" --argv0 $program "\$here/root/usr/bin/$program" "\$@"
+exec "\$here/$loader" --inhibit-cache --library-path "\$here/$libraries" --argv0 $program "\$here/root/$place/$program" "\$@"
 WRAPPER
   chmod 755 "$folder/bin/$program"
 }
@@ -41,6 +41,15 @@ find_busybox() {
   path=$(command -v busybox) && ! ldd "$path" >/dev/null 2>&1 && echo "$path"
 }
 
+# Shares what is live with a guest. Of the two that exist, the newer one; it is not meant to be on PATH.
+find_virtiofsd() {
+  local path
+  for path in "$(command -v virtiofsd)" /usr/libexec/virtiofsd /usr/lib/virtiofsd; do
+    [ ! -x "$path" ] || { echo "$path"; return 0; }
+  done
+  return 1
+}
+
 # Where apt is not Debian's, everything must be on PATH: names all that is missing at once.
 check_path() {
   local absent=() program
@@ -48,6 +57,7 @@ check_path() {
   find_erofs >/dev/null || absent+=("mkfs.erofs, fsck.erofs and dump.erofs (erofs-utils $least_erofs or later)")
   find_containerd >/dev/null || absent+=("containerd and ctr (containerd $least_containerd or later)")
   find_busybox >/dev/null || absent+=("busybox (linked statically)")
+  find_virtiofsd >/dev/null || absent+=("virtiofsd (or in /usr/libexec; 1.10 or later)")
   find_registry >/dev/null || absent+=("registry or docker-registry (the CNCF distribution registry, 2.8 or later)")
   [ -n "${SETUP_KERNEL:-}" ] || running_kernel >/dev/null ||
     absent+=("a readable kernel image ($least_kernel or later; SETUP_KERNEL names it, SETUP_MODULES its modules)")
@@ -73,6 +83,7 @@ make_programs() {
     newer+=(containerd)
   fi
   if path=$(find_busybox); then ln -s "$path" "$folder/bin/busybox"; else newer+=(busybox-static); fi
+  if path=$(find_virtiofsd); then ln -s "$path" "$folder/bin/virtiofsd"; else newer+=(virtiofsd); fi
   if path=$(find_registry); then ln -s "$path" "$folder/bin/registry"; else fetch_registry "$folder"; fi
   [ ${#newer[@]} = 0 ] || fetch_programs "$folder" "${newer[@]}"
 }
@@ -92,12 +103,13 @@ fetch_programs() {
   shift
   open_apt newer "$suite"
   for package in "$@"; do
-    # containerd and busybox run as they are; erofs-utils needs its libraries with it.
+    # containerd and busybox run as they are; the others need their libraries with them.
     case $package in
-      erofs-utils) mapfile -t -O ${#names[@]} names < <(closure newer erofs-utils) ;;
+      erofs-utils | virtiofsd) mapfile -t -O ${#names[@]} names < <(closure newer "$package") ;;
       *) names+=("$package") ;;
     esac
   done
+  mapfile -t names < <(printf '%s\n' "${names[@]}" | sort -u)
   download newer "$work/programs-debs" "${names[@]}"
   unpack "$work/programs-debs" "$folder/root"
   rm -rf "$work/programs-debs" "$folder/root/usr/share"
@@ -113,11 +125,14 @@ place_fetched() {
       erofs-utils) for program in mkfs.erofs fsck.erofs dump.erofs; do wrap "$folder" $program; done ;;
       containerd) for program in containerd ctr; do ln -s "../root/usr/bin/$program" "$folder/bin/$program"; done ;;
       busybox-static) ln -s ../root/usr/bin/busybox "$folder/bin/busybox" ;;
+      virtiofsd) wrap "$folder" virtiofsd usr/libexec ;;
     esac
   done
   found=$(version_of "$folder/bin/mkfs.erofs" --version)
   at_least "$found" $least_erofs ||
     fail "$suite has erofs-utils ${found:-that does not run here}, needed is $least_erofs or later" "choose a newer suite with SETUP_SUITE"
+  [ -n "$(version_of "$folder/bin/virtiofsd" --version)" ] ||
+    fail "the virtiofsd of $suite does not run here" "install the one of this system (Debian 13 and later, Fedora: virtiofsd), or choose another suite with SETUP_SUITE"
   found=$(version_of "$folder/bin/containerd" --version)
   at_least "$found" $least_containerd ||
     fail "$suite has containerd ${found:-that does not run here}, needed is $least_containerd or later" "choose another suite with SETUP_SUITE"
@@ -138,6 +153,7 @@ write_manifest() {
   local program entries=()
   for program in mkfs.erofs containerd ctr; do entries+=("\"$program\": \"$(version_of "$tools/bin/$program" --version)\""); done
   entries+=("\"registry\": \"$(version_of "$tools/bin/registry" --version)\"")
+  entries+=("\"virtiofsd\": \"$(version_of "$tools/bin/virtiofsd" --version)\"")
   entries+=("\"busybox\": \"$(version_of "$tools/bin/busybox")\"")
   entries+=("\"$(qemu_program)\": \"$(version_of "$(qemu_program)" --version)\"")
   local joined

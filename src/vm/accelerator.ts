@@ -100,5 +100,7 @@ async function remember(kernel: GuestKernel): Promise<void> {
 async function subject({ vmlinuz }: GuestKernel): Promise<string> {
   const start = (await readFile('/proc/sys/kernel/random/boot_id', 'utf8')).trim();
   const { size, mtimeMs } = await stat(vmlinuz);
-  return createHash('sha256').update(JSON.stringify([start, vmlinuz, size, mtimeMs])).digest('hex');
+  return createHash('sha256')
+    .update(JSON.stringify([start, vmlinuz, size, mtimeMs]))
+    .digest('hex');
 }

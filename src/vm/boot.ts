@@ -136,7 +136,10 @@ async function ready(server: Child, signal: AbortSignal | undefined): Promise<vo
   const fails = new Promise<never>((_, reject) => {
     const late = `virtiofsd was not ready within ${shareServerMs} ms`;
     const facts = { stderr: server.messages.text() };
-    const deadline = setTimeout(() => reject(new SnapshotterError('deadline-exceeded', late, { facts })), shareServerMs);
+    const deadline = setTimeout(
+      () => reject(new SnapshotterError('deadline-exceeded', late, { facts })),
+      shareServerMs,
+    );
     settled.signal.addEventListener('abort', () => clearTimeout(deadline), { once: true });
     signal?.addEventListener('abort', () => reject(cancelled(signal)), listen);
     void server.ended.then((ending) => reject(shareServerEnded(server, ending)));

@@ -68,7 +68,8 @@ async function diskOf(mount: Mount, index: number, isLast: boolean, place: DiskP
         serial: `${prefix}-layer-${index}`,
       };
     case 'ext4':
-      if (place === 'stack') throw refused('the Mounts answer of the stack has a writable layer', 'give that of a View');
+      if (place === 'stack')
+        throw refused('the Mounts answer of the stack has a writable layer', 'give that of a View');
       if (!isLast) throw refused('the writable ext4 mount is not the last of the Mounts answer');
       return {
         place,

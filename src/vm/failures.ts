@@ -40,7 +40,10 @@ export function died(ending: Ending, remains: Remains): SnapshotterError {
   const what =
     panic === undefined ? `the guest ended without a report${killed}` : `the guest's kernel gave up: ${panic}`;
   const facts = { ...factsOf(remains), exitCode: ending.exitCode ?? -1 };
-  return new SnapshotterError('internal', `${what}${lastWords(remains)}`, { facts, next: 'see the console for the cause' });
+  return new SnapshotterError('internal', `${what}${lastWords(remains)}`, {
+    facts,
+    next: 'see the console for the cause',
+  });
 }
 
 export function shareServerEnded(server: Child, ending: Ending): SnapshotterError {

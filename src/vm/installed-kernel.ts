@@ -1,12 +1,14 @@
-import { readFile, stat } from 'node:fs/promises';
+import { readdir, stat } from 'node:fs/promises';
 import { release } from 'node:os';
 import { basename, dirname, join } from 'node:path';
 
 import { SnapshotterError } from '../errors.js';
+import { releaseOf } from './kernel-image.js';
 import type { GuestKernel } from './kernel.js';
+import { ModuleTree } from './module-tree.js';
 
 export interface KernelChoice {
-  /** Path of a kernel image; default: the one that this host runs. */
+  /** Path of a kernel image; default: the one that this host runs, else the newest installed one that serves. */
   readonly kernel?: string | undefined;
   /**
    * Folder of its modules: `/lib/modules/<release>` with what depmod wrote, or one as scripts/setup makes it, whose load order
@@ -15,39 +17,68 @@ export interface KernelChoice {
   readonly modules?: string | undefined;
 }
 
-/**
- * What a guest needs to find its disks and ports, and to mount EROFS, ext4, overlays and live shares. Those that the kernel has
- * built in have no file.
- */
-const neededModules = [
-  ...['virtio_pci', 'virtio_mmio', 'virtio_blk', 'virtio_console'],
-  ...['crc32c_generic', 'ext4', 'erofs', 'overlay', 'fuse', 'virtiofs'],
-];
+/** Without these, as modules or built in, a guest finds no disks, no ports, or no layers. */
+const neededModules = ['virtio_pci', 'virtio_blk', 'virtio_console', 'ext4', 'erofs', 'overlay'];
+/** Another bus; checksums, which ext4 asked for by a name that only modprobe knows; live shares. */
+const wantedModules = ['virtio_mmio', 'crc32c_generic', 'fuse', 'virtiofs'];
+/** See docs/vm.md: since this release EROFS mounts an image that lies with its layers on one disk. */
+const leastRelease = [6, 4] as const;
 
 /**
  * Finds the guest's kernel and its modules, in the order to load them. A kernel without any modules folder is taken to have all
- * it needs built in.
+ * it needs built in. Nothing is kept: the answer is for the files as they are now.
  *
- * @throws SnapshotterError `unavailable` when an image or a folder is not where it should be.
+ * @throws SnapshotterError `unavailable` when an image or a folder is not where it should be, or the kernel lacks what a guest
+ *   needs; `failed-precondition` for a kernel before 6.4, and for an image and modules of different releases.
  */
 export async function findGuestKernel(choice: KernelChoice): Promise<GuestKernel> {
-  const vmlinuz = choice.kernel ?? (await runningKernel());
+  if (choice.kernel !== undefined) return await kernelOf(choice.kernel, choice.modules);
+  const running = release();
+  const others = (await readdir('/lib/modules').catch(() => [])).filter((name) => name !== running);
+  const refused: string[] = [];
+  for (const name of [running, ...others.sort(newestFirst)]) {
+    for (const path of [`/lib/modules/${name}/vmlinuz`, `/boot/vmlinuz-${name}`]) {
+      if (!(await isFile(path))) continue;
+      try {
+        return await kernelOf(path, choice.modules);
+      } catch (error) {
+        if (!(error instanceof SnapshotterError)) throw error;
+        refused.push(error.message);
+      }
+    }
+  }
+  const why = refused.length === 0 ? 'there is none in /boot and /lib/modules' : refused.join('; ');
+  throw new SnapshotterError('unavailable', `a guest needs a kernel, and no installed one serves: ${why}`, {
+    next: 'install one (Debian: linux-image-cloud-amd64), or name one with --kernel, or as vm.kernel in spfs.toml',
+  });
+}
+
+async function kernelOf(vmlinuz: string, modules: string | undefined): Promise<GuestKernel> {
   await requireFile(vmlinuz);
-  const folder = choice.modules ?? (await modulesOf(vmlinuz));
+  const image = await releaseOf(vmlinuz);
+  requireRelease(vmlinuz, image);
+  const folder = modules ?? (await modulesOf(vmlinuz));
   if (folder === undefined) return { vmlinuz, modules: [] };
   const order = `${folder.replace(/\/+$/, '')}.order`;
   if (await isFile(order)) return { vmlinuz, modulesFolder: folder, modulesOrder: order };
-  return { vmlinuz, modules: await dependencies(folder) };
-}
-
-async function runningKernel(): Promise<string> {
-  const name = release();
-  const places = [`/lib/modules/${name}/vmlinuz`, `/boot/vmlinuz-${name}`];
-  for (const path of places) if (await isFile(path)) return path;
-  throw new SnapshotterError('unavailable', `a guest needs a kernel, and there is neither ${places.join(' nor ')}`, {
-    facts: { places },
-    next: 'name one with --kernel, or as vm.kernel in spfs.toml',
-  });
+  const ofModules = /^\d+\.\d+/.test(basename(folder)) ? basename(folder) : undefined;
+  requireRelease(vmlinuz, ofModules);
+  if (image !== undefined && ofModules !== undefined && image !== ofModules) {
+    throw new SnapshotterError(
+      'failed-precondition',
+      `the kernel ${vmlinuz} is ${image}, but the modules in ${folder} are of ${ofModules}`,
+      { facts: { vmlinuz, modules: folder }, next: `name /lib/modules/${image} as its modules` },
+    );
+  }
+  const tree = await ModuleTree.read(folder);
+  const lacking = neededModules.filter((name) => tree.lacks(name));
+  if (lacking.length > 0) {
+    throw new SnapshotterError('unavailable', `the kernel ${vmlinuz} has no ${lacking.join(', ')}`, {
+      facts: { vmlinuz, modules: folder },
+      next: 'install the package with all of its modules, or name another kernel',
+    });
+  }
+  return { vmlinuz, modules: tree.loadOrder([...neededModules, ...wantedModules]) };
 }
 
 /** By the places of distributions; else beside the image. */
@@ -64,45 +95,17 @@ async function modulesOf(vmlinuz: string): Promise<string | undefined> {
   return undefined;
 }
 
-/** Reads `modules.dep` (modules.dep(5)): `<path>: <paths that it needs>`, all below the folder. */
-async function dependencies(folder: string): Promise<readonly string[]> {
-  const file = join(folder, 'modules.dep');
-  const text = await readFile(file, 'utf8').catch((cause: unknown) => {
-    throw new SnapshotterError('unavailable', `${folder} is not a folder of kernel modules: ${file} cannot be read`, {
-      facts: { path: file },
-      next: 'run depmod, or name the right folder as vm.modules in spfs.toml',
-      cause,
-    });
-  });
-  const needs = new Map<string, readonly string[]>();
-  const byName = new Map<string, string>();
-  for (const line of text.split('\n')) {
-    const [path = '', needed = ''] = line.split(':');
-    if (path === '') continue;
-    needs.set(
-      path,
-      needed.split(' ').filter((each) => each !== ''),
-    );
-    byName.set(nameOf(path), path);
-  }
-  const order = new Set<string>();
-  const add = (path: string, above: readonly string[]) => {
-    if (order.has(path) || above.includes(path)) return;
-    for (const needed of needs.get(path) ?? []) add(needed, [...above, path]);
-    order.add(path);
-  };
-  for (const name of neededModules) {
-    const path = byName.get(name);
-    if (path !== undefined) add(path, []);
-  }
-  return [...order].map((path) => (path.startsWith('/') ? path : join(folder, path)));
-}
-
-/** The kernel takes `-` and `_` for the same. */
-function nameOf(path: string): string {
-  return basename(path)
-    .replace(/\.ko(\.\w+)?$/, '')
-    .replaceAll('-', '_');
+/** @param found undefined when it is not known: the guest itself will say so then. */
+function requireRelease(vmlinuz: string, found: string | undefined): void {
+  const version = /^(\d+)\.(\d+)/.exec(found ?? '');
+  if (!version) return;
+  const [major, minor] = [Number(version[1]), Number(version[2])];
+  if (major > leastRelease[0] || (major === leastRelease[0] && minor >= leastRelease[1])) return;
+  throw new SnapshotterError(
+    'failed-precondition',
+    `the kernel ${vmlinuz} is ${found}, which cannot mount a merged EROFS disk: ${leastRelease.join('.')} or later is needed`,
+    { facts: { vmlinuz }, next: 'name a newer kernel with --kernel, or as vm.kernel in spfs.toml' },
+  );
 }
 
 async function requireFile(path: string): Promise<void> {
@@ -118,4 +121,10 @@ async function isFile(path: string): Promise<boolean> {
     (found) => found.isFile(),
     () => false,
   );
+}
+
+const byNumber = new Intl.Collator('en', { numeric: true });
+
+function newestFirst(one: string, other: string): number {
+  return byNumber.compare(other, one);
 }

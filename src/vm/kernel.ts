@@ -75,7 +75,12 @@ async function decompressed(
   try {
     const file = await open(join(folder, 'module'), 'wx+', 0o600);
     try {
-      await run(program, [...args, path], { deadlineMs: decompressMs, signal, stdout: file.fd, what: `reading ${path}` });
+      await run(program, [...args, path], {
+        deadlineMs: decompressMs,
+        signal,
+        stdout: file.fd,
+        what: `reading ${path}`,
+      });
       return await readFile(join(folder, 'module'));
     } finally {
       await file.close();

@@ -106,7 +106,8 @@ export class RunningGuest implements Guest {
       for (const line of lines.push(chunk)) this.#hear(parseReport(line));
     });
     void this.#after(bootTimeoutMs).then(() => {
-      if (this.#bootSeconds === undefined) this.#fail(failures.overdue('start its command', bootTimeoutMs, this.#remains()));
+      if (this.#bootSeconds === undefined)
+        this.#fail(failures.overdue('start its command', bootTimeoutMs, this.#remains()));
     });
     if (timeoutMs !== undefined) {
       void this.#after(timeoutMs).then(() => this.#fail(failures.overdue('finish', timeoutMs, this.#remains())));
@@ -132,7 +133,10 @@ export class RunningGuest implements Guest {
         return whole;
       });
       // The end of a terminal's input is no end for the guest: it hangs up.
-      return { outputs: [ended], letGo: feedInput(input, socket, { encode: telnetBytes, onEnd: () => this.kill('SIGHUP') }) };
+      return {
+        outputs: [ended],
+        letGo: feedInput(input, socket, { encode: telnetBytes, onEnd: () => this.kill('SIGHUP') }),
+      };
     }
     const targets = { stdout: streams.stdout, ...(streams.stderr === 'stdout' ? {} : { stderr: streams.stderr }) };
     const outputs = Object.entries(targets).map(([name, target]) =>

@@ -39,7 +39,8 @@ function inStack(destination: string, kind: Share['kind']): string {
 
 async function kindOf(source: string): Promise<Share['kind']> {
   const found = await stat(source).catch((error: unknown) => {
-    const why = errnoOf(error) === 'ENOENT' ? 'does not exist' : `cannot be read (${errnoOf(error) ?? 'unknown cause'})`;
+    const why =
+      errnoOf(error) === 'ENOENT' ? 'does not exist' : `cannot be read (${errnoOf(error) ?? 'unknown cause'})`;
     throw new SnapshotterError('not-found', `the live source ${source} ${why}`, {
       facts: { path: source },
       next: 'make it, or take it out of the live layer',

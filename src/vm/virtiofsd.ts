@@ -10,6 +10,8 @@ const program = 'virtiofsd';
 /** Where distributions keep it, since it is not meant to be on PATH: Debian 13 and Fedora, Arch, Debian 12. */
 const usualPlaces = ['/usr/libexec/virtiofsd', '/usr/lib/virtiofsd', '/usr/lib/qemu/virtiofsd'];
 const helpMs = 5_000;
+/** Of the former virtiofsd. */
+const formerState = '/var/run/virtiofsd';
 
 /**
  * The virtiofsd of this machine: the one of PATH, else that of the distribution.
@@ -37,12 +39,11 @@ async function isExecutable(path: string): Promise<boolean> {
  * Runs in a mount namespace of its own: shows each source, read-only and without what is mounted below it, under its number
  * in a folder that only this process tree sees, and becomes virtiofsd. With the processes, the mounts go.
  *
- * The older virtiofsd leaves a file a socket in its state folder, which is therefore one of its own as well.
+ * The former virtiofsd leaves a file for each socket in its state folder, so it gets a state folder of its own.
  */
 const wrapper = `set -e
-root=$1
-shift
-mkdir -p /var/run/virtiofsd
+root=$1 state=$2
+shift 2
 mount -t tmpfs -o mode=700 tmpfs "$root"
 number=0
 while [ "$1" != -- ]; do
@@ -54,7 +55,7 @@ while [ "$1" != -- ]; do
 done
 shift
 mount -o remount,ro "$root"
-mount -t tmpfs -o mode=700 tmpfs /var/run/virtiofsd
+[ -z "$state" ] || { mkdir -p "$state" && mount -t tmpfs -o mode=700 tmpfs "$state"; }
 exec "$@"
 `;
 
@@ -78,20 +79,28 @@ export interface ShareServer {
 export async function virtiofsdCommand(server: ShareServer): Promise<PlannedProcess> {
   const { stdout, stderr } = await run(server.program, ['--help'], { deadlineMs: helpMs, signal: server.signal });
   const help = stdout + stderr;
-  const options = help.includes('--shared-dir')
-    ? currentOptions(server.folder, help)
-    : [...['-o', `source=${server.folder}`, '-o', 'sandbox=namespace', '-o', 'cache=auto'], '-o', 'announce_submounts'];
+  const isCurrent = help.includes('--shared-dir');
+  const options = isCurrent ? currentOptions(server.folder, help) : formerOptions(server.folder);
   const serve = [server.program, `--socket-path=${server.socket}`, ...options];
-  const script = ['sh', '-c', wrapper, program, server.folder, ...server.sources, '--', ...serve];
+  const state = isCurrent ? '' : formerState;
+  const script = ['sh', '-c', wrapper, program, server.folder, state, ...server.sources, '--', ...serve];
   return { program: 'unshare', argv: ['--mount', '--propagation', 'private', '--', ...script] };
 }
 
-/** Guests see changes of the host within a second, which is how long `auto` trusts what it knows of a name. */
+/*
+ * Nothing is cached in the guest: with virtiofsd's default, a file that grew on the host ends for up to a second where it
+ * ended before, which is worse than being old.
+ */
+
 function currentOptions(folder: string, help: string): readonly string[] {
   const optional = ['--announce-submounts', '--readonly'].filter((option) =>
     new RegExp(`^ +${option}\\b`, 'm').test(help),
   );
-  return [`--shared-dir=${folder}`, '--sandbox=namespace', '--cache=auto', ...optional];
+  return [`--shared-dir=${folder}`, '--sandbox=namespace', '--cache=never', ...optional];
+}
+
+function formerOptions(folder: string): readonly string[] {
+  return [`source=${folder}`, 'sandbox=namespace', 'cache=none', 'announce_submounts'].flatMap((o) => ['-o', o]);
 }
 
 /** What both print once a QEMU may connect. */
