@@ -3,6 +3,7 @@ import { requires } from '../harness/requires.js';
 import { checkContent } from './content-checks.js';
 import { Guest } from './guest-mounts.js';
 import { checkRecords } from './record-checks.js';
+import { checkRemote } from './remote-checks.js';
 import type { MakeWorld, World } from './world.js';
 
 /**
@@ -31,6 +32,7 @@ export function describeSnapshotter(name: string, makeWorld: MakeWorld, { depth 
       await world.close();
     });
     checkRecords(() => world);
+    checkRemote(() => world);
     checkContent(
       () => world,
       () => guest,

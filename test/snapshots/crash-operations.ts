@@ -4,7 +4,7 @@ import { convertTar, layerUuid } from '../../src/erofs/index.js';
 import { isCode } from '../../src/errors.js';
 import { run } from '../../src/host/index.js';
 import type { Snapshotter } from '../../src/snapshots/index.js';
-import type { Digest } from '../../src/vocabulary.js';
+import { snapshotRefLabel, type Digest } from '../../src/vocabulary.js';
 import { Guest } from '../conformance/guest-mounts.js';
 
 /** One way to change a root, which may be cut short at any step and is then asked for again. */
@@ -15,7 +15,7 @@ export interface Operation {
   readonly damage?: (root: string) => Promise<void>;
   /** May be called again after it was cut short, and then does what is left to do. */
   readonly run: (snapshotter: Snapshotter) => Promise<unknown>;
-  /** Names that exist afterwards and did not before, and the other way round. */
+  /** Names that exist afterwards and did not before, and the other way round; `<id>` stands for any number. */
   readonly adds?: readonly string[];
   readonly removes?: readonly string[];
   /** The steps of opening and recovering count too. */
@@ -107,6 +107,21 @@ export const operations: Readonly<Record<string, Operation>> = {
       const target = await snapshotter.extractTarget(await snapshotter.mounts('y/extract-5'));
       if (!(await target.adoptLayer(digest))) throw new Error('the layer is here and was not found');
     },
+  },
+  'answer a Prepare for a layer that is here': {
+    setUp: async (snapshotter) => {
+      await prepareExtract(snapshotter);
+      await applyLayer(snapshotter);
+      await snapshotter.commit({ name: 'c4', key: 'x/extract-4', parent: '', labels: {} });
+    },
+    run: (snapshotter) =>
+      snapshotter
+        .prepare({ key: 'x/extract-5', parent: '', labels: { [snapshotRefLabel]: digest } })
+        .then(() => Promise.reject(new Error('the layer is here and was not found')))
+        .catch((error: unknown) => {
+          if (!isCode(error, 'already-exists')) throw error;
+        }),
+    adds: ['shared-layer/<id>'],
   },
   'commit an extracted layer': {
     setUp: async (snapshotter) => {

@@ -126,7 +126,8 @@ async function expectSound(root: string, operation: Operation, before: Baseline,
     const names = new Set([...before.infos.keys(), ...(operation.adds ?? [])]);
     for (const removed of operation.removes ?? []) names.delete(removed);
     const after = await infosOf(snapshotter);
-    expect([...after.keys()].sort(), `${when}, asked for again`).toEqual([...names].sort());
+    const known = [...after.keys()].map((name) => name.replace(/^shared-layer\/\d+$/, 'shared-layer/<id>'));
+    expect(known.sort(), `${when}, asked for again`).toEqual([...names].sort());
     for (const { name, kind } of after.values()) if (kind !== 'committed') await snapshotter.mounts(name);
     await expectNothingLeft(root, after, `${when}, asked for again`);
     // What was cut short must be as good as what was not: it can be built upon.
