@@ -44,6 +44,9 @@ export interface Mount {
 
 export type Labels = Readonly<Record<string, string>>;
 
+/** A layer's diff ID; containerd 2.3 and later gives it when it prepares a snapshot to unpack a layer into. */
+export const diffIdLabel = 'containerd.io/snapshot/diff-id';
+
 /** Given on Commit or Diff: the runtime has frozen the guest's filesystem, so the image may be read while QEMU holds it. */
 export const quiescedLabel = 'containerd.io/snapshot/erofs.quiesced';
 

@@ -117,7 +117,8 @@ export const settings = {
     toml: 'convert_ahead',
     default: 'true',
     fallback: () => true,
-    meaning: 'convert the next layers of an image while containerd is still busy with one',
+    meaning:
+      'unpack layers while they are fetched, and convert the next ones of an image while containerd is still busy with one',
     schema: yesOrNo,
   },
   maxLayerSize: {

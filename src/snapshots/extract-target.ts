@@ -9,10 +9,10 @@ import {
   type LayerTar,
 } from '../layers/index.js';
 import type { SnapshotRecord } from '../metadata/index.js';
-import { isDigest, type Digest, type Mount } from '../vocabulary.js';
+import { diffIdLabel, isDigest, type Digest, type Mount } from '../vocabulary.js';
 import type { Context } from './context.js';
 import { existing, mustBeSound, writeRecordFile } from './records.js';
-import { diffIdLabel, mayShare } from './sharing.js';
+import { mayShare } from './sharing.js';
 
 const upperdir = 'upperdir=';
 

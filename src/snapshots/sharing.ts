@@ -1,12 +1,9 @@
 import { checkUnchanged } from '../layers/index.js';
 import type { Logger } from '../log.js';
 import type { SnapshotRecord } from '../metadata/index.js';
-import { isDigest, snapshotRefLabel, type Digest, type Labels } from '../vocabulary.js';
+import { diffIdLabel, isDigest, snapshotRefLabel, type Digest, type Labels } from '../vocabulary.js';
 import type { Context } from './context.js';
 import { mustBeSound } from './records.js';
-
-/** Given by containerd 2.3 and later when it prepares a snapshot to unpack a layer into. */
-export const diffIdLabel = 'containerd.io/snapshot/diff-id';
 
 /** A layer that a Prepare names by its labels, so that it need not be pulled when it is here. */
 export interface NamedLayer {

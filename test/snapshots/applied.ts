@@ -6,8 +6,6 @@ import { chainIdOf } from '../../src/layers/index.js';
 import type { Snapshotter } from '../../src/snapshots/index.js';
 import { snapshotRefLabel, type Digest, type Labels } from '../../src/vocabulary.js';
 
-export const diffIdLabel = 'containerd.io/snapshot/diff-id';
-
 /** A digest that is easy to tell from others: one hex digit, 64 times. */
 export const digestOf = (digit: string): Digest => `sha256:${digit.repeat(64)}`;
 

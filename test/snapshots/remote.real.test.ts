@@ -4,10 +4,10 @@ import { afterEach, beforeEach, describe, expect, it } from 'vitest';
 import { isCode } from '../../src/errors.js';
 import { setImmutable } from '../../src/host/index.js';
 import type { SnapshotInfo } from '../../src/snapshots/index.js';
-import { hexOf, snapshotRefLabel, type Digest } from '../../src/vocabulary.js';
+import { diffIdLabel, hexOf, snapshotRefLabel, type Digest } from '../../src/vocabulary.js';
 import { makeInProcessWorld, type InProcessWorld } from '../conformance/in-process.js';
 import { requires } from '../harness/requires.js';
-import { chainOf, commitApplied, diffIdLabel, digestOf } from './applied.js';
+import { chainOf, commitApplied, digestOf } from './applied.js';
 
 const [a, b, c, d] = ['a', 'b', 'c', 'd'].map(digestOf) as [Digest, Digest, Digest, Digest];
 

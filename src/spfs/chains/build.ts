@@ -1,7 +1,7 @@
 import { isCode } from '../../errors.js';
-import { snapshotRefLabel, type Digest } from '../../vocabulary.js';
+import { diffIdLabel, snapshotRefLabel, type Digest } from '../../vocabulary.js';
 import type { Link } from './names.js';
-import { diffIdLabel, discard, extractKey, unpackInto, type ChainTools, type LayerBlob } from './unpack.js';
+import { discard, extractKey, unpackInto, type ChainTools, type LayerBlob } from './unpack.js';
 import { aboutLink, isMissing, missingLayer, unsettled } from './words.js';
 
 export interface BuildOptions {

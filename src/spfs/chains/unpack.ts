@@ -3,7 +3,7 @@ import type { Differ, Snapshots } from '../../containerd/index.js';
 import { isCode } from '../../errors.js';
 import type { Logger } from '../../log.js';
 import type { Descriptor, Digest, Labels, Mount } from '../../vocabulary.js';
-import { parseDigest, snapshotRefLabel } from '../../vocabulary.js';
+import { diffIdLabel, parseDigest, snapshotRefLabel } from '../../vocabulary.js';
 import { anotherLayer } from './words.js';
 
 /** A layer that lies in containerd's content store as a tar, compressed or not. */
@@ -18,9 +18,6 @@ export interface ChainTools {
   readonly differ: Differ;
   readonly log: Logger;
 }
-
-/** The layer that the new snapshot is to have, on Prepare. */
-export const diffIdLabel = 'containerd.io/snapshot/diff-id';
 
 /** A key of its own for a snapshot that takes a layer: the last part's beginning says so to the snapshotter. */
 export function extractKey(): string {
