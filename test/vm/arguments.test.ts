@@ -6,6 +6,8 @@ import { type Machine, qemuArguments } from '../../src/vm/arguments.js';
 import type { Disk } from '../../src/vm/index.js';
 
 const merged: Disk = {
+  place: 'root',
+  place: 'root',
   role: 'merged',
   path: '/srv/a, "b"/merged.vmdk',
   format: 'vmdk',
@@ -13,6 +15,8 @@ const merged: Disk = {
   serial: 'erofs-merged',
 };
 const writable: Disk = {
+  place: 'root',
+  place: 'root',
   role: 'writable',
   path: '/srv/rwlayer.img',
   format: 'raw',
@@ -26,14 +30,17 @@ const machine: Machine = {
   vmlinuz: '/kernel/vmlinuz',
   initramfs: '/tmp/initramfs.cpio',
   disks: [merged, writable],
+  ports: ['stdin', 'stdout', 'control'],
+  ports: ['stdin', 'stdout', 'control'],
   token: '00ff',
 };
+const shared = { cpus: 2, name: 'a, b', shareSocket: '/tmp/a, b/live.sock' };
 const fixture = (name: string) => join(import.meta.dirname, 'fixtures', name);
 
 describe('the arguments of QEMU', () => {
   it.each<[string, Machine]>([
     ['x64-tcg.args', machine],
-    ['arm64-kvm.args', { ...machine, architecture: 'arm64', accelerator: 'kvm' }],
+    ['arm64-kvm.args', { ...machine, ...shared, architecture: 'arm64', accelerator: 'kvm' }],
   ])('are those of fixtures/%s', async (name, given) => {
     await expect(`${qemuArguments(given).join('\n')}\n`).toMatchFileSnapshot(fixture(name));
   });

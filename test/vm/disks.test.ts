@@ -40,8 +40,22 @@ describe('the disks of a Mounts answer', () => {
   it('are the descriptor beside the merged image, then the writable layer', async () => {
     await manifest(`sha256:${digest}`, 'blob:layer.erofs');
     expect(await disksFromMounts([merged, writable])).toEqual([
-      { role: 'merged', path: join(folder, 'merged.vmdk'), format: 'vmdk', readOnly: true, serial: 'erofs-merged' },
-      { role: 'writable', path: join(folder, 'rwlayer.img'), format: 'raw', readOnly: false, serial: 'erofs-writable' },
+      {
+        place: 'root',
+        role: 'merged',
+        path: join(folder, 'merged.vmdk'),
+        format: 'vmdk',
+        readOnly: true,
+        serial: 'erofs-merged',
+      },
+      {
+        place: 'root',
+        role: 'writable',
+        path: join(folder, 'rwlayer.img'),
+        format: 'raw',
+        readOnly: false,
+        serial: 'erofs-writable',
+      },
     ]);
   });
 

@@ -5,7 +5,7 @@ import { afterAll, beforeAll, expect, it, vi } from 'vitest';
 
 import { readFromExt4 } from '../../scripts/rig/ext4-file.js';
 import { busybox, guestKernel } from '../../scripts/rig/kernel.js';
-import { type GuestOptions, type GuestResult, runInGuest } from '../../src/vm/index.js';
+import { type CollectedResult, type GuestOptions, runInGuest } from '../../src/vm/index.js';
 import type { Mount } from '../../src/vocabulary.js';
 import { requires } from '../harness/requires.js';
 import { isCleanExt4, makeSnapshotFiles, type SnapshotFiles } from './snapshot-files.js';
@@ -35,7 +35,7 @@ requires(
     mounts: readonly Mount[],
     argv: GuestOptions['argv'],
     more: Partial<GuestOptions> = {},
-  ): Promise<GuestResult> {
+  ): Promise<CollectedResult> {
     return runInGuest({ disks: { mounts }, argv, kernel: guestKernel, busybox, timeoutMs: 60_000, ...more });
   }
 

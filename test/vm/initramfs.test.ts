@@ -7,6 +7,14 @@ import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { commandScript } from '../../src/vm/command.js';
 import { cpioArchive, fileMode, folderMode } from '../../src/vm/cpio.js';
 import { buildInitramfs } from '../../src/vm/initramfs.js';
+import type { GuestSetup } from '../../src/vm/plan.js';
+
+const setup = {
+  root: 'minimal',
+  stack: true,
+  shares: [],
+  streams: { kind: 'plain', stdin: true, stderr: true },
+} as const;
 
 describe('the initramfs', () => {
   let folder: string;
@@ -19,7 +27,13 @@ describe('the initramfs', () => {
 
   function content() {
     const kernel = { vmlinuz: '/none', modulesFolder: folder, modulesOrder: join(folder, 'order') };
-    return { kernel, busybox: join(folder, 'busybox'), disks: [], command: { argv: ['true'] } };
+    const setup: GuestSetup = {
+      root: 'minimal',
+      stack: false,
+      shares: [],
+      streams: { kind: 'plain', stdin: false, stderr: true },
+    };
+    return { kernel, busybox: join(folder, 'busybox'), disks: [], setup, command: { argv: ['true'] } };
   }
 
   it('has the bytes of the "new ASCII" format, member by member', () => {
