@@ -7,7 +7,6 @@ import type { Disk } from '../../src/vm/index.js';
 
 const merged: Disk = {
   place: 'root',
-  place: 'root',
   role: 'merged',
   path: '/srv/a, "b"/merged.vmdk',
   format: 'vmdk',
@@ -15,7 +14,6 @@ const merged: Disk = {
   serial: 'erofs-merged',
 };
 const writable: Disk = {
-  place: 'root',
   place: 'root',
   role: 'writable',
   path: '/srv/rwlayer.img',
@@ -30,7 +28,6 @@ const machine: Machine = {
   vmlinuz: '/kernel/vmlinuz',
   initramfs: '/tmp/initramfs.cpio',
   disks: [merged, writable],
-  ports: ['stdin', 'stdout', 'control'],
   ports: ['stdin', 'stdout', 'control'],
   token: '00ff',
 };

@@ -9,13 +9,6 @@ import { cpioArchive, fileMode, folderMode } from '../../src/vm/cpio.js';
 import { buildInitramfs } from '../../src/vm/initramfs.js';
 import type { GuestSetup } from '../../src/vm/plan.js';
 
-const setup = {
-  root: 'minimal',
-  stack: true,
-  shares: [],
-  streams: { kind: 'plain', stdin: true, stderr: true },
-} as const;
-
 describe('the initramfs', () => {
   let folder: string;
   beforeAll(async () => {

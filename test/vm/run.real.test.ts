@@ -1,9 +1,8 @@
 import { mkdir, mkdtemp, readdir, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { Readable, Writable } from 'node:stream';
+import { PassThrough, Readable, Writable } from 'node:stream';
 import { text } from 'node:stream/consumers';
-import { PassThrough } from 'node:stream';
 
 import { afterAll, beforeAll, expect, it, vi } from 'vitest';
 
@@ -54,8 +53,8 @@ requires(
     const stdout = new Writable({
       write(chunk: Buffer, _encoding, done) {
         seen += chunk.toString();
-        if (seen !== 'ready\n') return done();
-        void writeFile(join(source, 'changing'), 'new and longer\n').then(() => done());
+        const change = seen === 'ready\n' ? writeFile(join(source, 'changing'), 'new and longer\n') : Promise.resolve();
+        void change.then(() => done());
       },
     });
     const script = 'echo ready; until grep new /spfs/a/b/changing; do :; done; touch /spfs/a/b/x || kill -TERM $$';
