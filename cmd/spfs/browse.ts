@@ -92,7 +92,7 @@ function alignedRight(entries: readonly Listing[]): [string, string][] {
 }
 
 /** As `ls -l` writes it: set-id and sticky bits in the place of the execute bits. */
-export function modeOf({ kind, mode }: Listing['file']): string {
+function modeOf({ kind, mode }: Listing['file']): string {
   const special = [
     [0o4000, 0o100, 's', 'S'],
     [0o2000, 0o010, 's', 'S'],

@@ -1,7 +1,7 @@
 import { errnoOf } from '../../src/errors.js';
 
 /** Writes to standard output, and waits until it was taken. */
-export async function print(text: string): Promise<void> {
+async function print(text: string): Promise<void> {
   if (text === '') return;
   await new Promise<void>((resolve, reject) => {
     process.stdout.once('error', reject);

@@ -3,10 +3,8 @@ import { planGuest } from '../../src/vm/index.js';
 import type { Mount } from '../../src/vocabulary.js';
 import { columns, printJson, printLines } from './output.js';
 import { guestOptions, type RunRequest } from './run-guest.js';
-import type { Prepared } from './run-prepare.js';
+import type { Prepared, PrintWhat } from './run-prepare.js';
 import type { Session } from './session.js';
-
-export type PrintWhat = 'chain' | 'mounts' | 'qemu';
 
 /** Shows what a run would use. */
 export async function printPlan(

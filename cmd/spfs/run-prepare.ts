@@ -1,7 +1,9 @@
 import type { Scope } from '../../src/scope.js';
 import type { Environment, OpenChain } from '../../src/spfs/index.js';
-import type { PrintWhat } from './plan.js';
 import type { Session } from './session.js';
+
+/** What can be shown instead of run. */
+export type PrintWhat = 'chain' | 'mounts' | 'qemu';
 
 export interface PrepareOptions {
   readonly session: Session;

@@ -3,10 +3,10 @@ import { SnapshotterError } from '../../src/errors.js';
 import { withScope } from '../../src/scope.js';
 import { addCommand } from './command.js';
 import { collected } from './options.js';
-import { printPlan, type PrintWhat } from './plan.js';
+import { printPlan } from './plan.js';
 import { UsageError } from './report.js';
 import { runGuest, type RunRequest } from './run-guest.js';
-import { prepareRun } from './run-prepare.js';
+import { prepareRun, type PrintWhat } from './run-prepare.js';
 import { withSession } from './session.js';
 import { cancellable } from './signals.js';
 

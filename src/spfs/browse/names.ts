@@ -8,7 +8,7 @@ export function bytesOf(text: string): string {
 }
 
 /** A byte string as text; undefined when it is not UTF-8. */
-export function textOf(name: string): string | undefined {
+function textOf(name: string): string | undefined {
   try {
     return new TextDecoder('utf-8', { fatal: true, ignoreBOM: true }).decode(Buffer.from(name, 'latin1'));
   } catch {
