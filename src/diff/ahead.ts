@@ -81,7 +81,9 @@ interface Ahead {
   /** Undefined when it failed: whoever asks for the layer then converts it, and hears why. */
   readonly prepared: Promise<PreparedLayer | undefined>;
   readonly controller: AbortController;
-  /** Makes room for the next one. */
+  /** It is no longer under way ahead. */
+  readonly release: () => void;
+  /** The same, and its room is for the next one. */
   readonly handOver: () => void;
   /** Runs once it is prepared. */
   expiry?: NodeJS.Timeout;
@@ -275,13 +277,16 @@ export class LayersAhead {
     });
     let counted = true;
     turns.running += 1;
+    const release = () => {
+      if (counted) turns.running -= 1;
+      counted = false;
+    };
     const handOver = () => {
       if (!counted) return;
-      counted = false;
-      turns.running -= 1;
+      release();
       this.#look(look);
     };
-    const ahead: Ahead = { prepared, controller, handOver };
+    const ahead: Ahead = { prepared, controller, release, handOver };
     this.#layers.set(digest, ahead);
     void prepared.then(() => {
       // A failed one is kept as well, or it would be tried again at once.
@@ -336,6 +341,8 @@ export class LayersAhead {
   async #abandon(digest: Digest): Promise<void> {
     const ahead = this.#layers.get(digest);
     if (!ahead) return;
+    // Its room is not for the next one of the image: somebody needs it.
+    ahead.release();
     this.#forget(digest, ahead);
     ahead.controller.abort(new Error('nobody asked for this layer'));
     const layer = await ahead.prepared;

@@ -1,4 +1,4 @@
 export { LayerDiffer, type LayerDifferOptions } from './apply.js';
 export type { LayerContent } from './convert.js';
 export { LayerComparer } from './compare/comparer.js';
-export { folderTar, type FolderTarOptions } from './compare/folder-tar.js';
+export { folderTar } from './compare/folder-tar.js';

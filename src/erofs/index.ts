@@ -1,6 +1,6 @@
 export { writeContent } from './content.js';
 export { readDevices, verifyMerged, type MergedImage } from './devices.js';
-export { readFiles, type ErofsFile, type ErofsFiles, type ErofsImage, type FileKind, type NamedFile } from './files.js';
+export { readFiles, type ErofsFile, type ErofsFiles, type ErofsImage, type NamedFile } from './files.js';
 export { impliedFolder, type Implied } from './implied.js';
 export { mergeLayers } from './merge.js';
 export { convertDirectory, convertTar } from './mkfs.js';

@@ -21,6 +21,7 @@ describe('the command line', () => {
       '--default-size',
       '--set-immutable',
       '--log-level',
+      '--share-layers',
     ]);
     for (const setting of shown) {
       expect(words).toContain(`${flagOf(setting)} `);
