@@ -4,6 +4,7 @@ import type { ExtractTarget } from '../layers/index.js';
 import type { Logger } from '../log.js';
 import { isDigest, type Descriptor, type Digest } from '../vocabulary.js';
 import type { ConvertRequest, LayerConverter, PreparedLayer } from './convert.js';
+import { Fetches, watchMs } from './fetches.js';
 import { layerFormatOf, type LayerFormat } from './media-types.js';
 
 /** How long a layer that nobody asked for is kept, in milliseconds: the layers before it may still be on their way. */
@@ -102,6 +103,7 @@ export class LayersAhead {
   readonly #followings: Turns;
   /** Images with layers whose blobs are not complete, by what tells them apart. */
   readonly #waiting = new Map<string, Look>();
+  readonly #fetches = new Fetches();
   #arrivals: { readonly controller: AbortController; readonly end: NodeJS.Timeout } | undefined;
   #closed = false;
 
@@ -238,6 +240,7 @@ export class LayersAhead {
 
   #start({ descriptor, diffId }: NamedLayer, digest: Digest, look: Look): void {
     const format = formatIfKnown(descriptor);
+    this.#fetches.forget(digest);
     if (!format || !this.#mayStart(digest, look, this.#conversions)) return;
     this.#launch(digest, look, this.#conversions, (means) =>
       this.#options.converter.convert({ descriptor, digest, diffId, format, ...means }),
@@ -252,10 +255,20 @@ export class LayersAhead {
     const { content, converter } = this.#options;
     const file = await content.openDownload(digest, look.present.namespace);
     if (!file) return;
-    if (!this.#mayStart(digest, look, this.#followings)) return file.close();
+    const slow = this.#fetches.isSlow(digest, descriptor.size, (await file.stat()).size);
+    if (!slow) this.#lookLater(look);
+    if (!slow || !this.#mayStart(digest, look, this.#followings)) return file.close();
+    this.#fetches.forget(digest);
     this.#launch(digest, look, this.#followings, (means) =>
       converter.convertArriving({ descriptor, digest, diffId, format, file, ...means }).finally(() => file.close()),
     );
+  }
+
+  #lookLater(look: Look): void {
+    const again = () => {
+      if ([...this.#waiting.values()].includes(look)) this.#look(look);
+    };
+    setTimeout(again, watchMs).unref();
   }
 
   #mayStart(digest: Digest, { present }: Look, turns: Turns): boolean {
