@@ -1,10 +1,11 @@
-import { rm, type FileHandle } from 'node:fs/promises';
+import { rm } from 'node:fs/promises';
 import { isCode } from '../errors.js';
 import type { ExtractTarget } from '../layers/index.js';
 import type { Logger } from '../log.js';
 import { isDigest, type Descriptor, type Digest } from '../vocabulary.js';
 import type { ConvertRequest, LayerConverter, PreparedLayer } from './convert.js';
 import { Fetches, watchMs } from './fetches.js';
+import type { ManifestSource, NamedLayer } from './manifest-source.js';
 import { layerFormatOf, type LayerFormat } from './media-types.js';
 
 /** How long a layer that nobody asked for is kept, in milliseconds: the layers before it may still be on their way. */
@@ -14,30 +15,6 @@ const mostAhead = 4;
 
 /** How long containerd may take to say whether it has a blob, in milliseconds. */
 const answerMs = 10_000;
-
-/** A layer as its image names it; `diffId` when the image's configuration is here. */
-interface NamedLayer {
-  readonly descriptor: Descriptor;
-  readonly diffId: Digest | undefined;
-}
-
-/** What looking ahead needs of a content store. */
-export interface ManifestSource {
-  /** The layers that follow the one at `position` (from 0) in every image whose layer there is `digest`. */
-  layersAfter(digest: Digest, position: number, namespace: string | undefined): Promise<readonly NamedLayer[]>;
-  /** All layers of the images that have `digest` among theirs. */
-  layersWith(digest: Digest, namespace: string | undefined): Promise<readonly NamedLayer[]>;
-  /** Rejects with `not-found` while the blob is not complete. */
-  info(digest: Digest, namespace: string | undefined, signal: AbortSignal): Promise<unknown>;
-  /** Yields each time that a blob has become complete, until the signal aborts. */
-  completed(namespace: string | undefined, signal: AbortSignal): AsyncIterable<void>;
-  /** The layers that are being fetched, as far as that can be seen. */
-  downloads(namespace: string | undefined): Promise<readonly Digest[]>;
-  /** What has arrived so far of a layer that is being fetched; undefined when it is not. */
-  openDownload(digest: Digest, namespace: string | undefined): Promise<FileHandle | undefined>;
-  /** Yields each time that fetches may have begun, until the signal aborts. */
-  begun(signal: AbortSignal): AsyncIterable<void>;
-}
 
 export interface LayersAheadOptions {
   readonly content: ManifestSource;

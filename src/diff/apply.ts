@@ -4,7 +4,7 @@ import { asSnapshotterError } from '../host/index.js';
 import { KeyLocks } from '../key-locks.js';
 import type { ExtractTarget, LayerTar } from '../layers/index.js';
 import { isDigest, parseDigest, type Descriptor, type Digest } from '../vocabulary.js';
-import { LayersAhead, type ManifestSource } from './ahead.js';
+import { LayersAhead } from './ahead.js';
 import {
   LayerConverter,
   type ConverterOptions,
@@ -12,6 +12,7 @@ import {
   type LayerSource,
   type PreparedLayer,
 } from './convert.js';
+import type { ManifestSource } from './manifest-source.js';
 import { layerFormatOf, uncompressedLabel, uncompressedMediaType, type LayerFormat } from './media-types.js';
 
 /** What Apply needs of a content store. */
