@@ -118,7 +118,7 @@ export const settings = {
     default: 'true',
     fallback: () => true,
     meaning:
-      'unpack layers while they are fetched, and convert the next ones of an image while containerd is still busy with one',
+      'convert layers while they are fetched, and the next ones of an image while containerd is still busy with one',
     schema: yesOrNo,
   },
   maxLayerSize: {

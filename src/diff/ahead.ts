@@ -68,7 +68,7 @@ interface Ahead {
 }
 
 /**
- * containerd 2.1 asks for one layer of an image after the other. This unpacks layers while they are fetched, and converts the next ones
+ * containerd 2.1 asks for one layer of an image after the other. This converts layers while they are fetched, and the next ones
  * meanwhile, as soon as their blobs are complete; what is not asked for is erased.
  */
 export class LayersAhead {

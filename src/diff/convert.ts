@@ -2,17 +2,18 @@ import { constants } from 'node:fs';
 import { copyFile, rm, writeFile, type FileHandle } from 'node:fs/promises';
 import { dirname } from 'node:path';
 import { isCode, SnapshotterError } from '../errors.js';
-import { convertTar, layerUuid, verifyLayer } from '../erofs/index.js';
+import { verifyLayer } from '../erofs/index.js';
 import { requireFreeBytes, syncFile } from '../host/index.js';
 import type { Slots } from '../jobs.js';
 import type { ConvertedLayer } from '../layers/index.js';
 import type { Logger } from '../log.js';
 import { withScope, type Scope } from '../scope.js';
 import type { Descriptor, Digest } from '../vocabulary.js';
+import { buildArriving, buildImage } from './build.js';
+import { wrongDigest, type LocatedLayer } from './content-digest.js';
 import { withDeadline } from './deadline.js';
 import { Inspectors } from './inspector.js';
 import type { LayerFormat } from './media-types.js';
-import { unpack, unpackArriving, wrongDigest, type LocatedLayer, type UnpackedLayer } from './unpack.js';
 
 /** Where the bytes of a layer are; `size` is in bytes. */
 export type LayerContent =
@@ -60,7 +61,7 @@ export interface PreparedLayer {
   readonly path: string;
   readonly layer: ConvertedLayer;
   /** Milliseconds of each stage, for the log. */
-  readonly timings: Readonly<Record<'locateMs' | 'unpackMs' | 'convertMs', number>>;
+  readonly timings: Readonly<Record<'locateMs' | 'convertMs' | 'flushMs', number>>;
 }
 
 /** From a blob in the content store to a verified EROFS image under a temporary name. */
@@ -84,29 +85,28 @@ export class LayerConverter {
       const layer = await this.#locate(o, scope);
       const locateMs = since(started);
       if (o.format === 'erofs') {
-        return this.#produce(o, { locateMs, unpackMs: 0 }, (output) => this.#take(o, layer, output, scope));
+        return this.#produce(o, locateMs, (output) => this.#take(o, layer, output, scope));
       }
-      const unpacking = performance.now();
-      const { diffId: expectedDiffId, format: compression, signal } = o;
-      const tar = await unpack({ layer, expectedDiffId, compression, signal, ...this.#means(o, scope) });
-      const timings = { locateMs, unpackMs: since(unpacking) };
-      return this.#produce(o, timings, (output) => this.#build(o, tar, output));
+      const { diffId: expectedDiffId, format: compression } = o;
+      return this.#produce(o, locateMs, (output) =>
+        buildImage({ layer, expectedDiffId, compression, ...this.#means(o, output, scope) }),
+      );
     });
   }
 
   /**
-   * Unpacks a layer while it is fetched, which takes no turn since it mostly waits, and then converts it like any other. A failed call
-   * leaves nothing behind. @throws as `convert`, and what `unpackArriving` throws
+   * Converts a layer while it is fetched, which takes no turn since it mostly waits. A failed call leaves nothing behind.
+   *
+   * @throws as `convert`, and what `buildArriving` throws
    */
   convertArriving(request: ArrivingRequest): Promise<PreparedLayer> {
-    return withScope(this.#options.log, async (scope) => {
-      const started = performance.now();
+    return withScope(this.#options.log, (scope) => {
       const { digest, descriptor, file, diffId: expectedDiffId, format: compression } = request;
-      const signal = this.#withDeadline(request, scope);
+      const o = { ...request, signal: this.#withDeadline(request, scope) };
       const layer = { file, size: descriptor.size, digest };
-      const tar = await unpackArriving({ layer, expectedDiffId, compression, signal, ...this.#means(request, scope) });
-      const timings = { locateMs: 0, unpackMs: since(started) };
-      return this.#inTurn(request, (o) => this.#produce(o, timings, (output) => this.#build(o, tar, output)));
+      return this.#produce(o, 0, (output) =>
+        buildArriving({ layer, expectedDiffId, compression, ...this.#means(o, output, scope) }),
+      );
     });
   }
 
@@ -115,9 +115,9 @@ export class LayerConverter {
     await this.#inspectors.close();
   }
 
-  #inTurn<Request extends ConvertRequest>(
-    request: Request,
-    work: (request: Request, scope: Scope) => Promise<PreparedLayer>,
+  #inTurn(
+    request: ConvertRequest,
+    work: (request: ConvertRequest, scope: Scope) => Promise<PreparedLayer>,
   ): Promise<PreparedLayer> {
     const { slots, log } = this.#options;
     const timed = () =>
@@ -129,43 +129,31 @@ export class LayerConverter {
     return withDeadline(signal, this.#options.conversionTimeoutMs, `converting layer ${digest}`, scope);
   }
 
-  /** What unpacking needs besides the layer. */
-  #means(request: ConvertRequest, scope: Scope) {
+  /** What building an image needs besides the layer. */
+  #means({ signal }: ConvertRequest, output: string, scope: Scope) {
     const { conversionTimeoutMs: deadlineMs, maxLayerBytes } = this.#options;
-    const temporaryTar = temporaryIn(scope, request, 'layer.tar');
-    return { temporaryTar, inspector: this.#lendInspector(scope), maxLayerBytes, deadlineMs };
+    return { output, inspector: this.#lendInspector(scope), maxLayerBytes, deadlineMs, signal };
   }
 
   /** Makes the image, and makes it last; on failure nothing of it stays. */
   async #produce(
     request: ConvertRequest,
-    timings: Omit<PreparedLayer['timings'], 'convertMs'>,
+    locateMs: number,
     make: (output: string) => Promise<ConvertedLayer>,
   ): Promise<PreparedLayer> {
     const path = request.temporary('layer.erofs');
     const started = performance.now();
     try {
       const layer = await make(path);
+      const convertMs = since(started);
       // Here, and not only when it is published: a layer that is converted ahead then has nothing left to wait for.
       await syncFile(path);
       request.signal.throwIfAborted();
-      return { path, layer, timings: { ...timings, convertMs: since(started) } };
+      return { path, layer, timings: { locateMs, convertMs, flushMs: since(started) - convertMs } };
     } catch (error) {
       await rm(path, { force: true });
       throw error;
     }
-  }
-
-  /** convert → verify; the digest of a plain tar is taken meanwhile. */
-  async #build({ digest, signal }: ConvertRequest, tar: UnpackedLayer, output: string): Promise<ConvertedLayer> {
-    const { conversionTimeoutMs: deadlineMs } = this.#options;
-    const { tarPath, implied } = tar;
-    const image = convertTar({ tar: tarPath, implied, output, uuid: layerUuid(digest), deadlineMs, signal });
-    const [converted, taken] = await Promise.allSettled([image, tar.diff.get()]);
-    // A wrong digest explains a failed conversion, not the other way round.
-    if (taken.status === 'rejected') throw taken.reason;
-    if (converted.status === 'rejected') throw refusedTar(converted.reason, digest);
-    return { digest, diffId: taken.value.digest, tarBytes: taken.value.size, superblock: converted.value };
   }
 
   /** A layer that is an EROFS image already: verified, and copied as it is. Its diff ID is its digest. */
@@ -176,7 +164,7 @@ export class LayerConverter {
     scope: Scope,
   ): Promise<ConvertedLayer> {
     await requireFreeBytes(dirname(output), size, `the image of layer ${digest}`);
-    const inspected = this.#lendInspector(scope).inspect({ path, digest: true, tar: false }).finish();
+    const inspected = this.#lendInspector(scope).inspect({ path, digest: true, tar: false });
     // Both are over before anything is thrown, or the copy would appear after it was cleaned up.
     const copied = copyFile(path, output, constants.COPYFILE_FICLONE);
     await Promise.allSettled([inspected, copied]);
@@ -223,22 +211,6 @@ function unusableImage(error: unknown, digest: Digest): unknown {
   return new SnapshotterError('invalid-argument', `layer ${digest} is not a usable EROFS image: ${error.message}`, {
     facts: error.facts,
     next: 'build it with mkfs.erofs and blocks of 4096 bytes, in one file',
-    cause: error,
-  });
-}
-
-/**
- * What mkfs.erofs says of a tar that is well formed but describes no tree: a hard link to nothing (2, ENOENT), a name below a file
- * (20, ENOTDIR), a hard link to a folder (21, EISDIR). Its words are those of 1.8 and 1.9.
- */
-const complaint = /\[Error (2|20|21)\]/;
-
-function refusedTar(error: unknown, digest: Digest): unknown {
-  if (!isCode(error, 'internal') || error.facts['exitCode'] === undefined) return error;
-  if (!complaint.test(String(error.facts['stderr'] ?? ''))) return error;
-  return new SnapshotterError('invalid-argument', `the tar of layer ${digest} describes no tree: ${error.message}`, {
-    facts: error.facts,
-    next: 'look for a hard link to a missing file, or a name below something that is no folder, and build the image again',
     cause: error,
   });
 }

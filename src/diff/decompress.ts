@@ -1,45 +1,32 @@
-import { watch } from 'node:fs';
-import { open, stat } from 'node:fs/promises';
-import { dirname } from 'node:path';
+import { open } from 'node:fs/promises';
+import { Socket } from 'node:net';
 import { errnoOf, isCode, SnapshotterError } from '../errors.js';
-import { freeBytes, run, type RunOptions } from '../host/index.js';
-import { bounded, findDecompressionTool, type DecompressionTool } from './decompression-tools.js';
+import { run, type PipeEnd, type RunOptions } from '../host/index.js';
+import { findDecompressionTool, type DecompressionTool } from './decompression-tools.js';
 import { follow, type ArrivingFile } from './follow.js';
 import type { Compression } from './media-types.js';
+import type { SizeLimit } from './size-limit.js';
 import { decodeStrictly, nodeDecoder } from './strict-decoder.js';
 
 /** Up to here a program takes longer to start than node:zlib to finish, and node:zlib says where the data is wrong. */
 const smallBytes = 256 * 1024;
 
-/** Where fewer bytes are free a disk counts as full: the rest may be what the file system keeps for itself. */
-const fullBelowBytes = 1024 * 1024;
-
-/** Milliseconds between two reports of growth. */
-const growthMs = 10;
-
 export interface DecompressOptions {
   readonly source: { readonly path: string; readonly size: number };
   readonly compression: Exclude<Compression, 'none'>;
-  /** An empty file. It may be left half written: its caller removes it. */
-  readonly output: string;
+  /** Who reads it bounds what comes. Closed, or to be closed, when this has ended. */
+  readonly output: PipeEnd;
+  /** Bounds what is decompressed to find out what a program found wrong. */
   readonly limit: SizeLimit;
-  /** Called when the output has grown. */
-  readonly onGrowth: () => void;
   readonly deadlineMs: number;
   readonly signal: AbortSignal;
 }
 
-/** How large the output may become, and what is wrong when it would become larger. */
-export interface SizeLimit {
-  readonly bytes: number;
-  readonly error: () => SnapshotterError;
-}
-
 /**
- * Decompresses a file to a file, by the fastest means at hand.
+ * Decompresses a file into a pipe, by the fastest means at hand. What came is not known to be everything before `confirmWhole`.
  *
  * @throws SnapshotterError `invalid-argument` malformed data; the limit's error; `failed-precondition` nothing here reads zstd;
- *   `resource-exhausted`, `deadline-exceeded`, `cancelled`
+ *   `deadline-exceeded`, `cancelled`, or the signal's own reason
  */
 export async function decompress(o: DecompressOptions): Promise<void> {
   await checkMagic(o);
@@ -51,16 +38,13 @@ export async function decompress(o: DecompressOptions): Promise<void> {
   } catch (error) {
     if (!isComplaint(error)) throw error;
     // Programs do not tell where the data is wrong; the decoder here does, and has the last word.
-    const bytes = await decodeAgain(o);
-    throw (
-      (await outOfSpace(error, o, bytes)) ?? (bytes === undefined ? malformedBy(error, o) : failedOnSound(error, o))
-    );
+    const sound = (await decodeAgain(o)) !== undefined;
+    throw sound ? failedOnSound(error, o) : malformedBy(error, o);
   }
-  if (o.compression === 'gzip' && !(await isOneMember(o))) await confirmSize(o);
 }
 
 /** What is decompressed while it arrives: there is no second look at it, so its caller must know what it makes. */
-export interface DecompressArrivingOptions extends Omit<DecompressOptions, 'source'> {
+export interface DecompressArrivingOptions extends Omit<DecompressOptions, 'source' | 'limit'> {
   readonly source: ArrivingFile;
 }
 
@@ -107,46 +91,11 @@ async function runToolOnFile(tool: DecompressionTool, o: DecompressOptions): Pro
 }
 
 async function runTool(
-  tool: DecompressionTool,
-  o: Omit<DecompressOptions, 'source'>,
+  { tool, args }: DecompressionTool,
+  { output, deadlineMs, signal }: Pick<DecompressOptions, 'output' | 'deadlineMs' | 'signal'>,
   input: Pick<RunOptions, 'stdin' | 'feed'>,
 ): Promise<void> {
-  const command = bounded(tool, o.limit.bytes);
-  const output = await open(o.output, 'r+');
-  // Tells of growth as it happens. It only saves time, so where the system has no watches left nothing is lost.
-  const watcher = watchQuietly(o.output, o.onGrowth);
-  try {
-    await run(command.tool, command.args, {
-      ...input,
-      stdout: output.fd,
-      deadlineMs: o.deadlineMs,
-      signal: o.signal,
-      what: 'decompressing a layer',
-    });
-  } catch (error) {
-    if ((await output.stat()).size >= o.limit.bytes && isCode(error, 'internal')) throw o.limit.error();
-    throw error;
-  } finally {
-    watcher?.close();
-    await output.close();
-  }
-}
-
-/** Tells of growth now and then: a program may write in pieces of 32 KiB. */
-function watchQuietly(path: string, onGrowth: () => void): { close(): void } | undefined {
-  let due: NodeJS.Timeout | undefined;
-  const tell = () => {
-    due = undefined;
-    onGrowth();
-  };
-  try {
-    const watcher = watch(path, { persistent: false }, () => (due ??= setTimeout(tell, growthMs)));
-    watcher.on('error', () => watcher.close());
-    watcher.on('close', () => clearTimeout(due));
-    return watcher;
-  } catch {
-    return undefined;
-  }
+  await run(tool, args, { ...input, stdout: output.fd, deadlineMs, signal, what: 'decompressing a layer' });
 }
 
 async function decompressHere(o: DecompressOptions): Promise<void> {
@@ -154,45 +103,50 @@ async function decompressHere(o: DecompressOptions): Promise<void> {
   if (!create) {
     throw new SnapshotterError('failed-precondition', 'nothing on this machine reads zstd layers', {
       facts: { node: process.versions.node },
-      next: 'install the programs zstd and prlimit (util-linux), or run Node.js 22.15 or later',
+      next: 'install the program zstd, or run Node.js 22.15 or later',
     });
   }
-  const output = await open(o.output, 'r+');
-  let bytes = 0;
+  // A socket, since writing to a full pipe as to a file would hold a thread that all files share.
+  const output = new Socket({ fd: o.output.move(), readable: false, writable: true });
+  output.on('error', () => undefined); // each write is told so
+  const abort = () => output.destroy();
+  o.signal.addEventListener('abort', abort, { once: true });
+  const write = (part: Uint8Array) =>
+    new Promise<void>((resolve, reject) => {
+      output.write(part, (error) => (error ? reject(error) : resolve()));
+    });
   try {
-    const write = async (part: Uint8Array) => {
-      bytes += part.length;
-      if (bytes > o.limit.bytes) throw o.limit.error();
-      for (let at = 0; at < part.length;) at += (await output.write(part, at)).bytesWritten;
-      o.onGrowth();
-    };
     await decodeStrictly({ path: o.source.path, compression: o.compression, create, write, signal: o.signal });
+  } catch (error) {
+    throw o.signal.aborted ? o.signal.reason : error;
   } finally {
-    await output.close();
+    o.signal.removeEventListener('abort', abort);
+    output.destroy();
   }
 }
 
 /**
  * igzip and pigz ignore what follows a member when it does not begin like another one, and still exit with 0. The last four bytes
  * of a single member are the size of its data; when they are not, either there are several members or something follows.
+ *
+ * @param bytes what came of the source
+ * @throws SnapshotterError `invalid-argument` when that is not everything
  */
-async function isOneMember({ source, output }: DecompressOptions): Promise<boolean> {
-  const last = await readAt(source.path, source.size - 4, 4);
-  const { size } = await stat(output);
-  return last.readUInt32LE(0) === size % 2 ** 32;
-}
-
-async function confirmSize(o: DecompressOptions): Promise<void> {
-  const bytes = await decodeAgain(o);
-  const { size } = await stat(o.output);
-  if (bytes === undefined || bytes === size) return;
-  throw new SnapshotterError('internal', `two decompressors made ${size} and ${bytes} bytes of the same layer`, {
+export async function confirmWhole(o: Again, bytes: number): Promise<void> {
+  if (o.compression !== 'gzip') return;
+  const last = await readAt(o.source.path, o.source.size - 4, 4);
+  if (last.readUInt32LE(0) === bytes % 2 ** 32) return;
+  const again = await decodeAgain(o);
+  if (again === undefined || again === bytes) return;
+  throw new SnapshotterError('internal', `two decompressors made ${bytes} and ${again} bytes of the same layer`, {
     facts: { path: o.source.path },
   });
 }
 
+type Again = Pick<DecompressOptions, 'source' | 'compression' | 'limit' | 'signal'>;
+
 /** Reads everything once more with the decoder that ignores nothing and knows its offsets. @returns the bytes it makes */
-async function decodeAgain(o: DecompressOptions): Promise<number | undefined> {
+async function decodeAgain(o: Again): Promise<number | undefined> {
   const create = nodeDecoder(o.compression);
   if (!create) return undefined;
   let bytes = 0;
@@ -206,26 +160,6 @@ async function decodeAgain(o: DecompressOptions): Promise<number | undefined> {
 /** True when the program ended by itself, so that it is about the data; a killed one says nothing about that. */
 function isComplaint(error: unknown): error is SnapshotterError {
   return isCode(error, 'internal') && error.facts['exitCode'] !== undefined;
-}
-
-/**
- * Not all programs say that the disk was full when it was: a neighbour may have taken the space after the limit was set.
- *
- * @param bytes the size of the whole tar, where it is known
- */
-async function outOfSpace(cause: SnapshotterError, { output }: DecompressOptions, bytes = 0) {
-  const path = dirname(output);
-  const [free, { size }] = await Promise.all([freeBytes(path), stat(output)]);
-  if (free >= Math.max(bytes - size, fullBelowBytes)) return undefined;
-  return new SnapshotterError(
-    'resource-exhausted',
-    `a layer unpacks to more than fits at ${path}, where ${free} bytes are free`,
-    {
-      facts: { path, freeBytes: free },
-      next: 'free disk space and try again',
-      cause,
-    },
-  );
 }
 
 /** What a program that found fault with data that a second decoder reads to its end said: it is not about the data. */

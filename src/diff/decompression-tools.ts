@@ -17,19 +17,10 @@ const candidates: Readonly<Record<Exclude<Compression, 'none'>, readonly Decompr
   zstd: [{ tool: 'zstd', args: ['-dcq'] }],
 };
 
-/** Sets the limit to a file's size in the kernel, so that no decompressor can fill the disk however fast it writes. */
-const limiter = 'prlimit';
-
-/** The fastest installed program, or undefined when there is none, or no `prlimit` to bound it with. */
+/** The fastest installed program, or undefined when there is none. */
 export async function findDecompressionTool(
   compression: Exclude<Compression, 'none'>,
 ): Promise<DecompressionTool | undefined> {
-  if (!(await isOnPath(limiter))) return undefined;
   for (const candidate of candidates[compression]) if (await isOnPath(candidate.tool)) return candidate;
   return undefined;
-}
-
-/** The same command with its output file bounded, in bytes; a program that is stopped by it leaves no core file. */
-export function bounded({ tool, args }: DecompressionTool, limitBytes: number): DecompressionTool {
-  return { tool: limiter, args: [`--fsize=${limitBytes}`, '--core=0', tool, ...args] };
 }

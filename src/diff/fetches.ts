@@ -7,7 +7,7 @@ export const watchMs = 1_000;
  * Tells slow fetches from fast ones, by how much has arrived since they were first looked at.
  *
  * Following a fetch takes processors from it. Measured on two cores with a registry on the same machine, where a fetch is faster than
- * unpacking, it made a pull slower; over a network it hides the whole of unpacking.
+ * converting, it made a pull slower; over a network it hides the whole of converting.
  */
 export class Fetches {
   readonly #seen = new Map<Digest, { readonly at: number; readonly bytes: number }>();

@@ -1,95 +1,132 @@
 import { parentPort } from 'node:worker_threads';
-import { errnoOf, SnapshotterError, type ErrorCode, type Facts } from '../errors.js';
+import { failureOf, type Failure } from './failure.js';
 import { Inspection, type InspectionRequest, type InspectionResult } from './inspection.js';
+import { Relay, type RelayRequest, type RelayResult } from './relay.js';
 
-/** `advance`: the file may have grown. `finish`: it is complete. */
 export type Order =
-  | { readonly id: number; readonly kind: 'begin'; readonly request: InspectionRequest }
-  | { readonly id: number; readonly kind: 'advance' | 'finish' };
+  | { readonly id: number; readonly kind: 'inspect'; readonly request: InspectionRequest }
+  | { readonly id: number; readonly kind: 'relay'; readonly request: RelayRequest }
+  /** `finish`: what the relay was given is whole. `release`: its descriptors are wanted back. */
+  | { readonly id: number; readonly kind: 'finish' | 'release' };
 
-export interface Failure {
-  readonly code: ErrorCode;
-  readonly message: string;
-  readonly facts: Facts;
-  readonly next: string | undefined;
-}
+export type Answer = { readonly id: number } & (
+  | { readonly kind: 'result'; readonly result: InspectionResult }
+  | { readonly kind: 'relayed'; readonly result: RelayResult }
+  | { readonly kind: 'failure'; readonly failure: Failure }
+  /** A relay has handed on another stretch. */
+  | { readonly kind: 'advanced' }
+  /** A relay has read everything: so many bytes. */
+  | { readonly kind: 'ended'; readonly bytes: number }
+  /** A relay uses its descriptors no more. */
+  | { readonly kind: 'released' }
+);
 
-export type Answer =
-  { readonly id: number; readonly result: InspectionResult } | { readonly id: number; readonly failure: Failure };
-
-/** Parts taken before other inspections and new orders get their turn. */
+/** Parts taken before other work and new orders get their turn. */
 const partsATurn = 16;
 
-interface Running {
-  readonly inspection: Inspection;
-  complete: boolean;
-  scheduled: boolean;
+/** Bytes that a relay hands on between two messages about it. */
+const stretchBytes = 32 * 1024 * 1024;
+
+interface Work {
+  /** Takes the next part; false at the end. */
+  advance(): boolean;
+  /** At the end. */
+  readonly ended: () => void;
+  readonly close: () => void;
 }
 
-const running = new Map<number, Running>();
+const running = new Map<number, Work>();
+const relays = new Map<number, Relay>();
 
 parentPort?.on('message', (order: Order) => {
-  if (order.kind === 'begin') begin(order.id, order.request);
-  else {
-    const work = running.get(order.id);
-    if (!work) return;
-    if (order.kind === 'finish') work.complete = true;
-    schedule(order.id, work);
-  }
+  const { id } = order;
+  if (order.kind === 'inspect') inspect(id, order.request);
+  else if (order.kind === 'relay') relay(id, order.request);
+  else if (order.kind === 'finish') finish(id);
+  else release(id);
 });
 
-function begin(id: number, request: InspectionRequest): void {
-  try {
-    const work: Running = { inspection: new Inspection(request), complete: false, scheduled: false };
-    running.set(id, work);
-    schedule(id, work);
-  } catch (error) {
-    answer({ id, failure: failureOf(error, request.path) });
-  }
-}
-
-function schedule(id: number, work: Running): void {
-  if (work.scheduled) return;
-  work.scheduled = true;
-  setImmediate(() => {
-    work.scheduled = false;
-    if (running.get(id) === work) takeTurn(id, work);
+function inspect(id: number, request: InspectionRequest): void {
+  attempt(id, request.path, () => {
+    const inspection = new Inspection(request);
+    start(id, {
+      advance: () => inspection.advance(),
+      ended: () => {
+        const result = inspection.finish();
+        end(id);
+        answer({ id, kind: 'result', result });
+      },
+      close: () => inspection.close(),
+    });
   });
 }
 
-function takeTurn(id: number, work: Running): void {
+function relay(id: number, request: RelayRequest): void {
+  const work = new Relay(request);
+  relays.set(id, work);
+  start(id, {
+    advance: () => {
+      const before = work.handedOn;
+      const more = work.advance();
+      if (Math.floor(work.handedOn / stretchBytes) > Math.floor(before / stretchBytes))
+        answer({ id, kind: 'advanced' });
+      return more;
+    },
+    ended: () => answer({ id, kind: 'ended', bytes: work.size }),
+    close: () => relays.delete(id),
+  });
+}
+
+function finish(id: number): void {
+  const work = relays.get(id);
+  if (!work) return;
+  attempt(id, 'the layer', () => {
+    const result = work.finish();
+    end(id);
+    answer({ id, kind: 'relayed', result });
+  });
+}
+
+function release(id: number): void {
+  end(id);
+  answer({ id, kind: 'released' });
+}
+
+function start(id: number, work: Work): void {
+  running.set(id, work);
+  schedule(id, work);
+}
+
+function schedule(id: number, work: Work): void {
+  setImmediate(() => {
+    if (running.get(id) === work) attempt(id, 'the layer', () => takeTurn(id, work));
+  });
+}
+
+function takeTurn(id: number, work: Work): void {
+  for (let part = 0; part < partsATurn; part++) {
+    if (work.advance()) continue;
+    work.ended();
+    return;
+  }
+  schedule(id, work);
+}
+
+function attempt(id: number, what: string, work: () => void): void {
   try {
-    for (let part = 0; part < partsATurn; part++) {
-      if (work.inspection.advance()) continue;
-      if (work.complete) {
-        answer({ id, result: work.inspection.finish() });
-        end(id);
-      }
-      return;
-    }
-    schedule(id, work);
+    work();
   } catch (error) {
     end(id);
-    answer({ id, failure: failureOf(error, 'the layer') });
+    answer({ id, kind: 'failure', failure: failureOf(error, what) });
   }
 }
 
 function end(id: number): void {
   const work = running.get(id);
   running.delete(id);
-  work?.inspection.close();
+  work?.close();
 }
 
 function answer(message: Answer): void {
   parentPort?.postMessage(message);
-}
-
-/** Classes do not survive the way between threads; their fields do. */
-function failureOf(error: unknown, path: string): Failure {
-  if (error instanceof SnapshotterError) {
-    return { code: error.code, message: error.message, facts: error.facts, next: error.next };
-  }
-  const message = error instanceof Error ? error.message : String(error);
-  const code = errnoOf(error) === 'ENOENT' ? 'not-found' : 'internal';
-  return { code, message: `reading ${path} failed: ${message}`, facts: {}, next: undefined };
 }

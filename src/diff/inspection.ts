@@ -1,5 +1,6 @@
 import { closeSync, fstatSync, openSync, readSync } from 'node:fs';
 import { createHash, type Hash } from 'node:crypto';
+import type { Implied } from '../erofs/index.js';
 import type { Digest } from '../vocabulary.js';
 import { TarCheck, type TarFindings } from './tar-check.js';
 
@@ -15,17 +16,15 @@ export interface InspectionResult {
   /** Bytes. */
   readonly size: number;
   readonly digest?: Digest;
-  readonly tar?: TarFindings;
+  /** What the tar has no entries for. */
+  readonly implied?: Implied;
 }
 
 const bufferBytes = 1024 * 1024;
 /** Headers of small files lie close together, so one small read often holds several. */
 const headerBufferBytes = 64 * 1024;
 
-/**
- * Reads a file once, from its beginning, as far as it has grown; blocks its thread meanwhile, so it runs in a worker. Without a
- * digest to take it reads the headers of a tar alone.
- */
+/** Reads a file once; blocks its thread meanwhile, so it runs in a worker. Without a digest to take it reads the headers of a tar alone. */
 export class Inspection {
   readonly #file: number;
   readonly #hash: Hash | undefined;
@@ -40,7 +39,7 @@ export class Inspection {
     this.#buffer = Buffer.allocUnsafe(digest ? bufferBytes : headerBufferBytes);
   }
 
-  /** Takes the next part; false at the file's present end. */
+  /** Takes the next part; false at the end. */
   advance(): boolean {
     if (!this.#hash && this.#check) this.#skip(this.#check);
     const bytes = readSync(this.#file, this.#buffer, 0, this.#buffer.length, this.#position);
@@ -52,12 +51,12 @@ export class Inspection {
     return true;
   }
 
-  /** To be called once, when the file is complete and has been read to its end. */
+  /** To be called once, at the end. */
   finish(): InspectionResult {
     return {
       size: this.#position,
-      ...(this.#hash ? { digest: `sha256:${this.#hash.digest('hex')}` as const } : {}),
-      ...(this.#check ? { tar: this.#check.finish() } : {}),
+      ...(this.#hash ? { digest: digestOf(this.#hash) } : {}),
+      ...(this.#check ? { implied: impliedBy(this.#check.finish()) } : {}),
     };
   }
 
@@ -71,4 +70,13 @@ export class Inspection {
     check.skip(bytes);
     this.#position += bytes;
   }
+}
+
+/** Ends the hash. */
+export function digestOf(hash: Hash): Digest {
+  return `sha256:${hash.digest('hex')}`;
+}
+
+export function impliedBy({ describesRoot, missingFolders }: TarFindings): Implied {
+  return { root: !describesRoot, folders: missingFolders.length > 0 };
 }

@@ -1,37 +1,44 @@
 import { extname } from 'node:path';
 import { Worker } from 'node:worker_threads';
 import { SnapshotterError } from '../errors.js';
+import { errorOf } from './failure.js';
 import type { Answer, Order } from './inspection-worker.js';
 import type { InspectionRequest, InspectionResult } from './inspection.js';
+import type { RelayRequest, RelayResult } from './relay.js';
 
 /** Milliseconds after which a worker that has nothing to do is ended, so that an idle daemon is small. */
 const idleMs = 5_000;
+/** Milliseconds that a thread may take to let go of a pipe; only a process that outlived its group can hold it up. */
+const releaseMs = 5_000;
 
-/** A file that is read in a worker while it may still grow. */
-export interface Inspecting {
-  /** Says that the file may have grown. */
-  readonly advance: () => void;
-  /** Says that the file is complete. @throws SnapshotterError what is wrong with the file */
-  readonly finish: () => Promise<InspectionResult>;
-  /** Resolves as soon as the file is known to be wrong, maybe long before it is complete. */
+/** A tar on its way through the thread: it is checked and its digest taken meanwhile. */
+export interface Relaying {
+  /** Resolves with the bytes of the tar when all were read. Never, when it is refused before. */
+  readonly ended: Promise<number>;
+  /** Resolves as soon as the tar is known to be wrong, maybe long before its end. */
   readonly refused: Promise<SnapshotterError>;
+  /** Says that what came was whole. @throws SnapshotterError what is wrong with the tar */
+  readonly finish: () => Promise<RelayResult>;
+  /**
+   * Has the thread let go of the descriptors. Both must be dead ends by then, for it may wait for them.
+   *
+   * @returns whether it has; else they must stay open, since it may still use their numbers
+   */
+  readonly release: () => Promise<boolean>;
 }
 
-interface Waiting {
-  readonly resolve: (result: InspectionResult) => void;
-  readonly reject: (error: SnapshotterError) => void;
-}
+type Listener = (answer: Answer | { readonly kind: 'gone'; readonly error: SnapshotterError }) => void;
 
 /** Reads files in one worker thread: hashing a layer must not hold up the calls that the daemon answers meanwhile. */
 export class Inspector {
   readonly #worker: Worker;
-  readonly #open = new Map<number, Waiting>();
+  readonly #open = new Map<number, Listener>();
   #lastId = 0;
   #failure: SnapshotterError | undefined;
 
   constructor() {
     this.#worker = startWorker();
-    this.#worker.on('message', (answer: Answer) => this.#take(answer));
+    this.#worker.on('message', (answer: Answer) => this.#open.get(answer.id)?.(answer));
     this.#worker.on('error', (error) => this.#fail(error));
     this.#worker.on('exit', () => this.#fail(undefined));
     this.#worker.unref();
@@ -41,23 +48,48 @@ export class Inspector {
     return this.#failure === undefined;
   }
 
-  inspect(request: InspectionRequest): Inspecting {
-    const id = ++this.#lastId;
-    const result = new Promise<InspectionResult>((resolve, reject) => {
-      if (this.#failure) reject(this.#failure);
-      else this.#open.set(id, { resolve, reject });
+  /** Reads a file. @throws SnapshotterError what is wrong with it */
+  inspect(request: InspectionRequest): Promise<InspectionResult> {
+    return new Promise((resolve, reject) => {
+      this.#order({ kind: 'inspect', request }, (answer, id) => {
+        this.#open.delete(id);
+        if (answer.kind === 'result') resolve(answer.result);
+        else reject(answer.kind === 'failure' ? errorOf(answer.failure) : goneError(answer));
+      });
     });
-    this.#send({ id, kind: 'begin', request });
+  }
+
+  /** @param onAdvance called now and then, when more was handed on */
+  relay(request: RelayRequest, onAdvance: () => void): Relaying {
+    const ended = deferred<number>();
+    const result = deferred<RelayResult>();
+    const released = deferred<boolean>();
+    const id = this.#order({ kind: 'relay', request }, (answer) => {
+      if (answer.kind === 'advanced') onAdvance();
+      else if (answer.kind === 'ended') ended.resolve(answer.bytes);
+      else if (answer.kind === 'relayed') result.resolve(answer.result);
+      else if (answer.kind === 'failure') result.reject(errorOf(answer.failure));
+      else {
+        this.#open.delete(id);
+        result.reject(goneError(answer));
+        released.resolve(answer.kind === 'released');
+      }
+    });
     const refused = new Promise<SnapshotterError>((resolve) => {
       // Also makes the rejection a handled one when nobody comes to fetch the result.
-      result.catch((error: unknown) => resolve(error as SnapshotterError));
+      result.promise.catch((error: unknown) => resolve(error as SnapshotterError));
     });
     return {
       refused,
-      advance: () => this.#send({ id, kind: 'advance' }),
+      ended: ended.promise,
       finish: () => {
-        this.#send({ id, kind: 'finish' });
-        return result;
+        this.#worker.postMessage({ id, kind: 'finish' } satisfies Order);
+        return result.promise;
+      },
+      release: () => {
+        this.#worker.postMessage({ id, kind: 'release' } satisfies Order);
+        setTimeout(() => released.resolve(false), releaseMs).unref();
+        return released.promise;
       },
     };
   }
@@ -69,34 +101,52 @@ export class Inspector {
 
   /** Ends the thread, in the middle of a file too. */
   async close(): Promise<void> {
-    this.#failure ??= new SnapshotterError('cancelled', 'the file is not read any more');
-    this.#rejectAll(this.#failure);
+    this.#failure ??= cancelled();
+    this.#tellAll(this.#failure);
     await this.#worker.terminate();
   }
 
-  #send(order: Order): void {
-    this.#worker.postMessage(order);
-  }
-
-  #take(answer: Answer): void {
-    const waiting = this.#open.get(answer.id);
-    this.#open.delete(answer.id);
-    if ('result' in answer) waiting?.resolve(answer.result);
-    else {
-      const { code, message, facts, next } = answer.failure;
-      waiting?.reject(new SnapshotterError(code, message, { facts, ...(next === undefined ? {} : { next }) }));
-    }
+  #order(order: WithoutId<Order>, listener: (answer: Parameters<Listener>[0], id: number) => void): number {
+    const id = ++this.#lastId;
+    this.#open.set(id, (answer) => listener(answer, id));
+    if (this.#failure) listener({ kind: 'gone', error: this.#failure }, id);
+    else this.#worker.postMessage({ ...order, id });
+    return id;
   }
 
   #fail(cause: unknown): void {
     this.#failure ??= new SnapshotterError('internal', 'the thread that reads layers ended early', { cause });
-    this.#rejectAll(this.#failure);
+    this.#tellAll(this.#failure);
   }
 
-  #rejectAll(error: SnapshotterError): void {
-    for (const { reject } of this.#open.values()) reject(error);
+  #tellAll(error: SnapshotterError): void {
+    for (const listener of this.#open.values()) listener({ kind: 'gone', error });
     this.#open.clear();
   }
+}
+
+type WithoutId<T> = T extends unknown ? Omit<T, 'id'> : never;
+
+function goneError(answer: Parameters<Listener>[0]): SnapshotterError {
+  return answer.kind === 'gone' ? answer.error : cancelled();
+}
+
+function cancelled(): SnapshotterError {
+  return new SnapshotterError('cancelled', 'the layer is not read any more');
+}
+
+interface Deferred<T> {
+  readonly promise: Promise<T>;
+  readonly resolve: (value: T) => void;
+  readonly reject: (error: SnapshotterError) => void;
+}
+
+function deferred<T>(): Deferred<T> {
+  let settle: Omit<Deferred<T>, 'promise'> | undefined;
+  const promise = new Promise<T>((resolve, reject) => {
+    settle = { resolve, reject };
+  });
+  return { promise, ...(settle as Omit<Deferred<T>, 'promise'>) };
 }
 
 /** Run from source, as the tests do, the worker is TypeScript too, and a thread does not inherit the loader that reads it. */

@@ -6,8 +6,6 @@ import { checkGlobalPax, parsePax, type PaxAttributes } from './tar-pax.js';
 /** What a sound tar holds. */
 export interface TarFindings {
   readonly entries: number;
-  /** The byte at which the end-of-archive blocks begin, or the file ends without them. */
-  readonly end: number;
   /** Whether the root folder has an entry. */
   readonly describesRoot: boolean;
   /** Folders that entries need and none describes, parents first, as byte strings (latin1). */
@@ -57,6 +55,11 @@ export class TarCheck {
     this.#position += bytes;
   }
 
+  /** The byte at which the end-of-archive blocks begin, as far as it is known: what comes before it belongs to entries. */
+  get contentEnd(): number {
+    return this.#end ?? this.#position - this.#zeroBlocks * blockSize;
+  }
+
   /** @throws SnapshotterError `invalid-argument` with the offset of the entry that is refused */
   push(chunk: Buffer): void {
     for (let at = 0; at < chunk.length;) {
@@ -84,9 +87,8 @@ export class TarCheck {
         throw malformed(`the tar ends inside the entry that begins at byte ${this.#entryOffset}`, this.#position);
       }
     }
-    const end = this.#end ?? this.#position - this.#zeroBlocks * blockSize;
     const { describesRoot } = this.#folders;
-    return { entries: this.#entries, end, describesRoot, missingFolders: this.#folders.missing() };
+    return { entries: this.#entries, describesRoot, missingFolders: this.#folders.missing() };
   }
 
   #gather(part: Buffer): void {

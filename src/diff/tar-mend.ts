@@ -1,7 +1,5 @@
-import { open, type FileHandle } from 'node:fs/promises';
 import { impliedFolder } from '../erofs/index.js';
 import { blockSize } from './tar-header.js';
-import type { TarFindings } from './tar-check.js';
 
 /** How many entries are built at once, so that memory stays flat. */
 const batch = 1000;
@@ -10,35 +8,16 @@ const nameSize = 100;
 const markedTime = `${impliedFolder.mtime}.${String(impliedFolder.mtimeNsec).padStart(9, '0')}`;
 
 /**
- * Describes the folders that the tar leaves out as `impliedFolder`, in place of its end-of-archive blocks: a later entry for a
- * folder gives it its attributes. Only for a temporary copy whose digest has been taken already.
+ * What a tar that leaves folders out is to end with, in pieces: entries that describe them as `impliedFolder`, for a later entry gives
+ * a folder its attributes, and the end-of-archive blocks.
+ *
+ * @param missingFolders byte strings
  */
-export async function describeMissingFolders(path: string, { end, missingFolders }: TarFindings): Promise<void> {
-  const file = await open(path, 'r+');
-  try {
-    await file.truncate(end);
-    let at = end;
-    for (let index = 0; index < missingFolders.length; index += batch) {
-      const entries = Buffer.concat(missingFolders.slice(index, index + batch).map(folderEntry));
-      at += await writeAll(file, entries, at);
-    }
-    await writeAll(file, Buffer.alloc(2 * blockSize), at);
-  } finally {
-    await file.close();
+export function* endOfArchive(missingFolders: readonly string[]): Generator<Buffer> {
+  for (let index = 0; index < missingFolders.length; index += batch) {
+    yield Buffer.concat(missingFolders.slice(index, index + batch).map(folderEntry));
   }
-}
-
-/** Bytes by which `describeMissingFolders` lets the tar grow, at most. */
-export function mendingBytes({ missingFolders }: Pick<TarFindings, 'missingFolders'>): number {
-  if (missingFolders.length === 0) return 0;
-  return missingFolders.reduce((sum, folder) => sum + 2 * blockSize + padded(recordsOf(folder).length), 2 * blockSize);
-}
-
-async function writeAll(file: FileHandle, bytes: Buffer, position: number): Promise<number> {
-  for (let at = 0; at < bytes.length;) {
-    at += (await file.write(bytes, at, bytes.length - at, position + at)).bytesWritten;
-  }
-  return bytes.length;
+  yield Buffer.alloc(2 * blockSize);
 }
 
 /** @param folder a byte string. */

@@ -1,6 +1,6 @@
 import { rm } from 'node:fs/promises';
-import { SnapshotterError } from '../errors.js';
-import { run } from '../host/index.js';
+import { isCode, SnapshotterError } from '../errors.js';
+import { outOfSpace, run } from '../host/index.js';
 import { convertDirectoryArguments, convertTarArguments } from './args.js';
 import { recordImplied, type Implied } from './implied.js';
 import { trustOpaqueMarks } from './opaque.js';
@@ -25,9 +25,9 @@ export interface ConvertTarOptions extends ConvertOptions {
   readonly tar: string | { readonly fd: number };
   /**
    * What the layer's own tar has no entries for; in this one, folders have them, with the attributes `impliedFolder`. Left out
-   * when the tar describes its root and every folder.
+   * when the tar describes its root and every folder; a promise when that is known at the tar's end.
    */
-  readonly implied?: Implied;
+  readonly implied?: Implied | Promise<Implied>;
 }
 
 export interface ConvertDirectoryOptions extends ConvertOptions {
@@ -49,7 +49,7 @@ export async function convertTar(o: ConvertTarOptions): Promise<Superblock> {
     ...(fromFile ? {} : { stdin: tar.fd }),
     check: async () => {
       await verifyLayer(output, uuid);
-      if (implied) await recordImplied(output, implied);
+      if (implied) await recordImplied(output, await implied);
       return verifyLayer(output, uuid);
     },
   });
@@ -100,7 +100,7 @@ export async function makeImage<T>({ output, deadlineMs, signal }: ImageOptions,
     }
   } catch (error) {
     await rm(output, { force: true });
-    throw error;
+    throw isCode(error, 'resource-exhausted') ? outOfSpace(what, output, error) : error;
   }
 }
 

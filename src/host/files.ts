@@ -105,6 +105,37 @@ export async function syncFile(path: string): Promise<void> {
   }
 }
 
+/**
+ * Lets the disk write what a file has so far while another process adds to it, so that `syncFile` in the end waits for the rest alone.
+ * Whatever goes wrong here goes wrong there too, and is thrown there.
+ */
+export class EarlyFlush {
+  readonly #path: string;
+  #running = false;
+
+  constructor(path: string) {
+    this.#path = path;
+  }
+
+  /** Says that the file has grown. Returns at once; one flush runs at a time. */
+  start(): void {
+    if (this.#running) return;
+    this.#running = true;
+    void this.#flush()
+      .catch(() => undefined)
+      .finally(() => (this.#running = false));
+  }
+
+  async #flush(): Promise<void> {
+    const file = await open(this.#path, 'r');
+    try {
+      await file.datasync();
+    } finally {
+      await file.close();
+    }
+  }
+}
+
 /** Flushes a folder's entries to the disk: creations, renames and removals in it. */
 export async function syncFolder(path: string): Promise<void> {
   await syncFile(path);

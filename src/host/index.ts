@@ -1,6 +1,7 @@
 export { setImmutable } from './attributes.js';
 export { killGraceMs, run, type RunOptions, type RunResult } from './exec.js';
 export {
+  EarlyFlush,
   makeFolder,
   publish,
   publishTogether,
@@ -14,7 +15,8 @@ export { lockExclusively, lockImage, type Lock } from './locks.js';
 export { detachLoopDevice, listLoopDevices, type LoopDevice } from './loops.js';
 export { listMounts, mountReadOnly, unmount, type MountPoint } from './mounts.js';
 export { notifyReady } from './notify.js';
-export { asSnapshotterError, freeBytes, isOutOfSpace, requireFreeBytes } from './space.js';
+export { makePipes, type PipeEnd } from './pipes.js';
+export { asSnapshotterError, freeBytes, isOutOfSpace, outOfSpace, requireFreeBytes } from './space.js';
 export { dataRegions, dataRegionsOf, type Region } from './sparse.js';
 export { isOnPath, requireTool } from './tools.js';
 export { removeTree } from './tree.js';

@@ -10,6 +10,10 @@ const libc = koffi.load(null); // the process itself: whatever C library Node wa
 const flockCall = libc.func('int flock(int fd, int operation)') as (fd: number, operation: number) => number;
 const fcntlCall = libc.func('int fcntl(int fd, int command, ...)') as Variadic;
 const ioctlCall = libc.func('int ioctl(int fd, unsigned long request, ...)') as Variadic;
+const pipeCall = libc.func('int pipe2(int *descriptors, int flags)') as (
+  descriptors: Int32Array,
+  flags: number,
+) => number;
 const lseekCall = libc.func('int64_t lseek(int fd, int64_t offset, int whence)') as (
   fd: number,
   offset: number,
@@ -39,7 +43,7 @@ const sendCall = libc.func(
   'int64_t sendto(int fd, const void *data, size_t size, int flags, const void *address, uint32_t length)',
 ) as (fd: number, data: Buffer, size: number, flags: number, address: Buffer, length: number) => number | bigint;
 
-type Variadic = (fd: number, request: number, type: string, argument: Buffer) => number;
+type Variadic = (fd: number, request: number, type: string, argument: Buffer | number) => number;
 type ReadCall = (path: Buffer, name: Buffer, value: Buffer, size: number) => number | bigint;
 
 const errnoNames = new Map(Object.entries(koffi.os.errno).map(([name, number]) => [number, name]));
@@ -82,6 +86,21 @@ export function ofdLockWhole(fd: number): void {
   const flock = Buffer.alloc(32);
   flock.writeInt16LE(F_WRLCK, 0);
   check(fcntlCall(fd, F_OFD_SETLK, 'void *', flock), 'fcntl');
+}
+
+const O_CLOEXEC = 0o2000000;
+const F_SETPIPE_SZ = 1031;
+
+/** The reading and the writing end of a new pipe, which children do not inherit by themselves. */
+export function makePipeDescriptors(): [reader: number, writer: number] {
+  const descriptors = new Int32Array(2);
+  check(pipeCall(descriptors, O_CLOEXEC), 'pipe2');
+  return [descriptors[0] as number, descriptors[1] as number];
+}
+
+/** Lets a pipe hold more, where the system grants it: a smaller one is slower and no more than that. */
+export function growPipe(fd: number, bytes: number): void {
+  fcntlCall(fd, F_SETPIPE_SZ, 'int', bytes);
 }
 
 const FS_IOC_GETFLAGS = 0x80086601;

@@ -39,13 +39,18 @@ export function asSnapshotterError(error: unknown, what: string, path = pathOf(e
       cause: error,
     });
   }
+  return outOfSpace(what, path, error);
+}
+
+/** `resource-exhausted` with path and free bytes: those that are free now, so that what failed should be removed before. */
+export function outOfSpace(what: string, path: string | undefined, cause: unknown): SnapshotterError {
   const free = path === undefined ? undefined : freeNear(path);
   const where = path === undefined ? '' : ` at ${path}`;
   const left = free === undefined ? '' : `, where ${free} bytes are free`;
   return new SnapshotterError('resource-exhausted', `${what} failed: no disk space is left${where}${left}`, {
     facts: { ...(path === undefined ? {} : { path }), ...(free === undefined ? {} : { freeBytes: free }) },
     next: 'free disk space and try again',
-    cause: error,
+    cause,
   });
 }
 

@@ -77,7 +77,12 @@ async function imageWorld(blobs: readonly Buffer[], atOnce = 1, diffIds: readonl
     arrivals.write('a blob');
   };
   const layers = descriptors.map((descriptor, index) => ({ descriptor, diffId: diffIds[index] }));
-  const bounds = { slots: new Slots(2), conversionTimeoutMs: 60_000, maxLayerBytes: 2 ** 40, aheadAtOnce: atOnce };
+  const bounds = {
+    slots: new Slots(atOnce + 1),
+    conversionTimeoutMs: 60_000,
+    maxLayerBytes: 2 ** 40,
+    aheadAtOnce: atOnce,
+  };
   const differ = new LayerDiffer({ content, ...bounds, log: silentLogger() });
   onTestFinished(() => differ.close());
   let made = 0;
@@ -229,15 +234,15 @@ requires('mkfs.erofs')('layers that are being fetched', () => {
     ...(await readdir(base)).filter((name) => name.startsWith('.tmp')),
   ];
 
-  it('are unpacked as they arrive, and used without being opened again', async () => {
+  it('are converted as they arrive, and used without being opened again', async () => {
     const { blobs, diffIds } = oneLayer();
     const [world, other] = [await imageWorld(blobs, 1, diffIds), await imageWorld(blobs, 0)];
     world.expectLayer(0);
     const half = blobs[0]!.length / 2;
     const path = await world.beginFetch(0, blobs[0]!.subarray(0, half));
-    // The tar grows although the blob is not complete.
+    // The image grows although the blob is not complete.
     await vi.waitFor(async () => {
-      const name = (await readdir(world.ahead)).find((each) => each.endsWith('layer.tar'));
+      const name = (await readdir(world.ahead)).find((each) => each.endsWith('layer.erofs'));
       expect((await stat(join(world.ahead, name ?? 'none'))).size).toBeGreaterThan(half / 2);
     }, 20_000);
     await appendFile(path, blobs[0]!.subarray(half));

@@ -1,15 +1,14 @@
-import { execFile } from 'node:child_process';
 import { randomBytes } from 'node:crypto';
+import { createReadStream } from 'node:fs';
 import { readFile, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
-import { promisify } from 'node:util';
-import { describe, expect, it, onTestFinished } from 'vitest';
+import { buffer } from 'node:stream/consumers';
+import { describe, expect, it } from 'vitest';
 import { gzipSync } from 'node:zlib';
-import { run, unmount } from '../../src/host/index.js';
-import { decompress, type DecompressOptions } from '../../src/diff/decompress.js';
+import { makePipes, run } from '../../src/host/index.js';
+import { confirmWhole, decompress, type DecompressOptions } from '../../src/diff/decompress.js';
 import { nodeDecoder } from '../../src/diff/strict-decoder.js';
 import { isCode, SnapshotterError } from '../../src/errors.js';
-import { requires } from '../harness/requires.js';
 import { temporaryFolder } from '../host/temporary.js';
 import { gzipMembers } from './apply-world.js';
 import { onlyPrograms, programOnPath } from './search-path.js';
@@ -25,20 +24,24 @@ const careless = 'gzip -dcq; [ $? -ne 1 ]';
 async function unpacked(blob: Buffer, o: Partial<DecompressOptions> = {}): Promise<Buffer> {
   const folder = await temporaryFolder();
   const path = join(folder, 'blob');
-  const output = join(folder, 'tar');
   await writeFile(path, blob);
-  await writeFile(output, '');
-  await decompress({
+  const [{ reader, writer }, unused] = makePipes();
+  for (const end of [unused.reader, unused.writer]) end.close();
+  const options: DecompressOptions = {
     source: { path, size: blob.length },
     compression: 'gzip',
-    output,
+    output: writer,
     limit: { bytes: 2 ** 40, error: () => new SnapshotterError('invalid-argument', 'larger than allowed') },
-    onGrowth: () => undefined,
     deadlineMs: 60_000,
     signal: new AbortController().signal,
     ...o,
-  });
-  return readFile(output);
+  };
+  const read = buffer(createReadStream('', { fd: reader.move() }));
+  const [ended] = await Promise.allSettled([decompress(options).finally(() => writer.close()), read]);
+  if (ended.status === 'rejected') throw ended.reason;
+  const output = await read;
+  await confirmWhole(options, output.length);
+  return output;
 }
 
 const refusal = (message: RegExp) =>
@@ -68,8 +71,8 @@ describe.each(['no program', 'igzip', 'pigz', 'a careless program'])('gzip, deco
   /** A program that is not installed is replaced by what stands for it everywhere. */
   const useTool = async () => {
     const installed = (await programOnPath(tool)) !== undefined;
-    if (installed) await onlyPrograms(['prlimit', tool]);
-    else await onlyPrograms(['prlimit', 'gzip'], tool === 'no program' ? {} : { igzip: careless });
+    if (installed) await onlyPrograms([tool]);
+    else await onlyPrograms(['gzip'], tool === 'no program' ? {} : { igzip: careless });
   };
 
   it('gives the bytes that were compressed, of one member and of several', async () => {
@@ -84,20 +87,14 @@ describe.each(['no program', 'igzip', 'pigz', 'a careless program'])('gzip, deco
     await expect(unpacked(blob)).rejects.toThrow(refusal(/not sound gzip: .*\d+ bytes in, \d+ bytes out/));
   });
 
-  it('stops at the size limit', async () => {
-    await useTool();
-    const bomb = Buffer.concat([gzipSync(randomBytes(400_000)), gzipSync(Buffer.alloc(50_000_000))]);
-    const limit = { bytes: 5_000_000, error: () => new SnapshotterError('invalid-argument', 'larger than allowed') };
-    await expect(unpacked(bomb, { limit })).rejects.toThrow(refusal(/larger than allowed/));
-  });
-
   it('stops when it is cancelled', async () => {
     await useTool();
-    const controller = new AbortController();
-    const onGrowth = () => controller.abort(new SnapshotterError('cancelled', 'enough'));
-    await expect(
-      unpacked(gzipSync(Buffer.alloc(200_000_000)), { onGrowth, signal: controller.signal }),
-    ).rejects.toThrow('enough');
+    const reason = new SnapshotterError('cancelled', 'enough');
+    const signal = AbortSignal.any([AbortSignal.timeout(100)]);
+    const cancelled = new AbortController();
+    signal.addEventListener('abort', () => cancelled.abort(reason));
+    const endless = gzipSync(Buffer.alloc(2_000_000_000));
+    await expect(unpacked(endless, { signal: cancelled.signal })).rejects.toBe(reason);
   });
 });
 
@@ -124,25 +121,10 @@ describe('gzip', () => {
 
 describe('a program that fails on a sound layer without saying why', () => {
   it('is not taken for a malformed layer', async () => {
-    await onlyPrograms(['prlimit'], { igzip: 'echo "error encountered while writing" >&2; exit 1' });
+    await onlyPrograms([], { igzip: 'echo "error encountered while writing" >&2; exit 1' });
     const wrong = unpacked(packed);
     await expect(wrong).rejects.toMatchObject({ code: 'internal' });
     await expect(wrong).rejects.toThrow(/sound gzip, and yet .*error encountered while writing/);
-  });
-});
-
-requires('root')('a program that fails on a full disk without saying why', () => {
-  it('is reported as a full disk, with its path and free bytes', async () => {
-    const folder = await temporaryFolder();
-    await promisify(execFile)('mount', ['-t', 'tmpfs', '-o', 'size=3m', 'tmpfs', folder]);
-    onTestFinished(() => unmount(folder));
-    const output = join(folder, 'tar');
-    await writeFile(output, '');
-    await onlyPrograms(['prlimit', 'gzip'], { igzip: 'gzip -dc 2>&-; exit 1' });
-    await expect(unpacked(packed, { output })).rejects.toMatchObject({
-      code: 'resource-exhausted',
-      facts: { path: folder, freeBytes: expect.any(Number) as number },
-    });
   });
 });
 
@@ -175,7 +157,7 @@ describe('zstd', () => {
   it.each(zstdReaders)('gives the bytes of frames and skips skippable ones, by %s', async (tool) => {
     const blob = Buffer.concat([await zstdOf(data), skippable, await zstdOf(more), skippable]);
     const garbage = Buffer.concat([blob, randomBytes(20)]);
-    await onlyPrograms(tool === 'zstd' ? ['prlimit', 'zstd'] : []);
+    await onlyPrograms(tool === 'zstd' ? ['zstd'] : []);
     expect((await unpacked(blob, { compression: 'zstd' })).equals(Buffer.concat([data, more]))).toBe(true);
     for (const bad of [garbage, blob.subarray(0, blob.length - 1), blob.subarray(0, 500_000)]) {
       await expect(unpacked(bad, { compression: 'zstd' })).rejects.toThrow(refusal(/not sound zstd/));

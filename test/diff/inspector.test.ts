@@ -1,8 +1,8 @@
 import { open, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { expect, it, onTestFinished } from 'vitest';
+import { ContentDigest } from '../../src/diff/content-digest.js';
 import { Inspectors } from '../../src/diff/inspector.js';
-import { unpack } from '../../src/diff/unpack.js';
 import { SnapshotterError } from '../../src/errors.js';
 import { temporaryFolder } from '../host/temporary.js';
 import { digestOf } from './apply-world.js';
@@ -28,26 +28,18 @@ it('a long inspection ends at once when it is cancelled, and the next layer gets
   const inspector = all.lend();
   const controller = new AbortController();
   const layer = { path, size: 0, digest: digestOf(Buffer.alloc(0)) };
-  const { diff } = await unpack({
-    layer,
-    compression: 'none',
-    temporaryTar: `${path}.tar`,
-    inspector,
-    maxLayerBytes: 2 ** 40,
-    deadlineMs: 60_000,
-    signal: controller.signal,
-  });
+  const content = new ContentDigest(layer, inspector, controller.signal);
   const reason = new SnapshotterError('cancelled', 'enough');
   setTimeout(() => controller.abort(reason), 100);
   const started = performance.now();
-  await expect(diff.get()).rejects.toBe(reason);
+  await expect(content.check()).rejects.toBe(reason);
   expect(inspector.busy).toBe(true);
   all.giveBack(inspector);
   const next = all.lend();
   expect(next).not.toBe(inspector);
   const small = `${path}.small`;
   await writeFile(small, 'x');
-  const found = await next.inspect({ path: small, digest: true, tar: false }).finish();
+  const found = await next.inspect({ path: small, digest: true, tar: false });
   expect(found.digest).toBe(digestOf(Buffer.from('x')));
   expect(performance.now() - started).toBeLessThan(10_000);
 });
@@ -57,17 +49,14 @@ it('a thread that has nothing to read is lent again', async () => {
   const path = `${await longFile()}.small`;
   await writeFile(path, 'x');
   const inspector = all.lend();
-  await inspector.inspect({ path, digest: true, tar: false }).finish();
+  await inspector.inspect({ path, digest: true, tar: false });
   all.giveBack(inspector);
   expect(all.lend()).toBe(inspector);
 });
 
 it('a reading whose thread is ended is told so', async () => {
   const all = inspectors();
-  const reading = all
-    .lend()
-    .inspect({ path: await longFile(), digest: true, tar: false })
-    .finish();
+  const reading = all.lend().inspect({ path: await longFile(), digest: true, tar: false });
   const told = expect(reading).rejects.toMatchObject({ code: 'cancelled' });
   await all.close();
   await told;

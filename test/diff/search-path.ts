@@ -1,4 +1,4 @@
-import { access, chmod, symlink, writeFile } from 'node:fs/promises';
+import { access, symlink, writeFile } from 'node:fs/promises';
 import { delimiter, join } from 'node:path';
 import { onTestFinished } from 'vitest';
 import { temporaryFolder } from '../host/temporary.js';
@@ -16,7 +16,7 @@ export async function programOnPath(name: string): Promise<string | undefined> {
   return undefined;
 }
 
-/** Lets the test find these programs alone: installed ones by name, others as shell scripts. */
+/** Lets the test find these programs alone: installed ones by name, others as shell scripts, which come before them. */
 export async function onlyPrograms(
   names: readonly string[],
   scripts: Readonly<Record<string, string>> = {},
@@ -24,11 +24,10 @@ export async function onlyPrograms(
   const folder = await temporaryFolder();
   for (const name of names) {
     const path = await programOnPath(name);
-    if (path !== undefined) await symlink(path, join(folder, name));
+    if (path !== undefined && scripts[name] === undefined) await symlink(path, join(folder, name));
   }
   for (const [name, script] of Object.entries(scripts)) {
-    await writeFile(join(folder, name), `#!/bin/sh\n${script}\n`);
-    await chmod(join(folder, name), 0o755);
+    await writeFile(join(folder, name), `#!/bin/sh\n${script}\n`, { mode: 0o755, flag: 'wx' });
   }
   const before = process.env['PATH'];
   process.env['PATH'] = folder;

@@ -103,14 +103,14 @@ describe('the report', () => {
 });
 
 describe('the stages of Apply', () => {
-  const line = (digest: string, unpackMs: number) =>
-    JSON.stringify({ msg: 'converted a layer', digest, tarBytes: 10, unpackMs, convertMs: 1 });
+  const line = (digest: string, convertMs: number) =>
+    JSON.stringify({ msg: 'converted a layer', digest, tarBytes: 10, convertMs, flushMs: 1 });
 
   it("are medians of the daemon's log lines, by layer, and a cut line says nothing", () => {
     const log = [line('a', 4), '{"msg":"converted a layer","dig', line('b', 9), line('a', 2), 'other'].join('\n');
     expect(stagesOfLayers(loggedLayers(log), ['b', 'a', 'c'])).toEqual([
-      { digest: 'b', tarBytes: 10, stages: { unpack: 9, convert: 1 } },
-      { digest: 'a', tarBytes: 10, stages: { unpack: 3, convert: 1 } },
+      { digest: 'b', tarBytes: 10, stages: { convert: 9, flush: 1 } },
+      { digest: 'a', tarBytes: 10, stages: { convert: 3, flush: 1 } },
     ]);
   });
 });

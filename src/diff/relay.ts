@@ -1,0 +1,101 @@
+import { createHash } from 'node:crypto';
+import { readSync, writeSync } from 'node:fs';
+import { errnoOf } from '../errors.js';
+import { errorOf, type Failure } from './failure.js';
+import { digestOf, impliedBy, type InspectionResult } from './inspection.js';
+import { TarCheck } from './tar-check.js';
+import { blockSize } from './tar-header.js';
+import { endOfArchive } from './tar-mend.js';
+
+/** Descriptors are numbers of this process, and stay their owner's. */
+export interface RelayRequest {
+  /** Where the tar comes from. */
+  readonly input: number;
+  /** Where it goes, for mkfs.erofs. */
+  readonly output: number;
+  readonly limit: {
+    /** Bytes that the tar may have. */
+    readonly bytes: number;
+    /** What is wrong with a larger one. */
+    readonly failure: Failure;
+  };
+}
+
+export type RelayResult = Required<InspectionResult>;
+
+/** Whole blocks of a tar, so that its headers never come in parts. */
+const bufferBytes = 2048 * blockSize;
+
+/**
+ * Hands a tar on while it takes its digest and checks its headers, so that the tar is written nowhere. What is refused is refused
+ * before it is handed on. Blocks its thread, so it runs in a worker.
+ *
+ * The end-of-archive blocks are kept back until the whole tar is known: entries for the folders that it only implies go before them.
+ */
+export class Relay {
+  readonly #request: RelayRequest;
+  readonly #hash = createHash('sha256');
+  readonly #check = new TarCheck();
+  readonly #buffer = Buffer.allocUnsafe(bufferBytes);
+  #size = 0;
+  #handedOn = 0;
+  /** Whether anybody reads what is handed on; the digest is of interest all the same. */
+  #isRead = true;
+
+  constructor(request: RelayRequest) {
+    this.#request = request;
+  }
+
+  /** Bytes of the tar that were handed on. */
+  get handedOn(): number {
+    return this.#handedOn;
+  }
+
+  /** Bytes of the tar so far. */
+  get size(): number {
+    return this.#size;
+  }
+
+  /** Takes the next part; false at the end. @throws SnapshotterError as `TarCheck`, and the limit's */
+  advance(): boolean {
+    const part = this.#fill();
+    const begin = this.#size;
+    this.#size += part.length;
+    if (this.#size > this.#request.limit.bytes) throw errorOf(this.#request.limit.failure);
+    this.#hash.update(part);
+    this.#check.push(part);
+    const end = this.#check.contentEnd;
+    this.#handOn(part.subarray(this.#handedOn - begin, Math.max(0, end - begin)));
+    this.#handedOn = Math.max(this.#handedOn, end);
+    return part.length === bufferBytes;
+  }
+
+  /** To be called once, at the end, if nothing is wrong with where the tar came from. @throws SnapshotterError as `TarCheck` */
+  finish(): RelayResult {
+    const findings = this.#check.finish();
+    for (const piece of endOfArchive(findings.missingFolders)) this.#handOn(piece);
+    return { size: this.#size, digest: digestOf(this.#hash), implied: impliedBy(findings) };
+  }
+
+  #fill(): Buffer {
+    let filled = 0;
+    while (filled < bufferBytes) {
+      const bytes = readSync(this.#request.input, this.#buffer, filled, bufferBytes - filled, null);
+      if (bytes === 0) break;
+      filled += bytes;
+    }
+    return this.#buffer.subarray(0, filled);
+  }
+
+  #handOn(bytes: Buffer): void {
+    try {
+      for (let at = 0; this.#isRead && at < bytes.length;) {
+        at += writeSync(this.#request.output, bytes, at, bytes.length - at);
+      }
+    } catch (error) {
+      // Why nobody reads it is for whoever waits for mkfs.erofs to say.
+      if (errnoOf(error) !== 'EPIPE') throw error;
+      this.#isRead = false;
+    }
+  }
+}
