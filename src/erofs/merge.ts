@@ -1,4 +1,5 @@
 import { SnapshotterError } from '../errors.js';
+import { EarlyFlush } from '../host/index.js';
 import { mapOldestFirst, type OldestFirst } from '../vocabulary.js';
 import { mergeArguments } from './args.js';
 import { verifyDevices, type Layer, type MergedImage } from './devices.js';
@@ -32,6 +33,8 @@ export async function mergeLayers(o: MergeOptions): Promise<MergedImage> {
     what: `merging ${paths.length} layers`,
     args: mergeArguments({ output, uuid, layers: paths }),
     check: async () => {
+      // Whoever publishes the image waits for the disk; it can begin with what the tool wrote while that is checked and mended.
+      new EarlyFlush(output).start();
       await verifyDevices(output, layers);
       await inheritAttributes({ image: output, layers, signal });
       return verifyDevices(output, layers);

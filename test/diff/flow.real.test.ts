@@ -1,8 +1,9 @@
 import { randomBytes } from 'node:crypto';
 import { readdir } from 'node:fs/promises';
 import { gzipSync } from 'node:zlib';
-import { describe, expect, it } from 'vitest';
+import { expect, it } from 'vitest';
 import { SnapshotterError } from '../../src/errors.js';
+import { requires } from '../harness/requires.js';
 import { applyWorld, digestOf, gzip } from './apply-world.js';
 import { onlyPrograms, programOnPath } from './search-path.js';
 import { tar } from './tar-builder.js';
@@ -83,7 +84,7 @@ const failing: Readonly<Record<string, Failing>> = {
 
 const descriptors = () => readdir('/proc/self/fd');
 
-describe('a layer that flows from one program to the other', () => {
+requires('mkfs.erofs')('a layer that flows from one program to the other', () => {
   it.each(Object.entries(failing))('tells of %s, and leaves no file and no descriptor', async (_title, o) => {
     const world = await applyWorld();
     // What is made once for the whole process is there from now on.

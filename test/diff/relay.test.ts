@@ -1,0 +1,71 @@
+import { closeSync, openSync } from 'node:fs';
+import { readFile, writeFile } from 'node:fs/promises';
+import { join } from 'node:path';
+import { describe, expect, it } from 'vitest';
+import { failureOf } from '../../src/diff/failure.js';
+import { Relay } from '../../src/diff/relay.js';
+import { SnapshotterError } from '../../src/errors.js';
+import { temporaryFolder } from '../host/temporary.js';
+import { digestOf } from './apply-world.js';
+import { tar } from './tar-builder.js';
+
+const larger = new SnapshotterError('invalid-argument', 'larger than allowed');
+
+/** What a relay makes of these bytes, and what it hands on. */
+async function relayed(bytes: Buffer, limitBytes = 2 ** 40) {
+  const folder = await temporaryFolder();
+  const [from, to] = [join(folder, 'from'), join(folder, 'to')];
+  await writeFile(from, bytes);
+  const [input, output] = [openSync(from, 'r'), openSync(to, 'w')];
+  const handedOn = () => readFile(to);
+  try {
+    const limit = { bytes: limitBytes, failure: failureOf(larger, 'a test') };
+    const relay = new Relay({ input, output, limit });
+    while (relay.advance());
+    return { result: relay.finish(), handedOn };
+  } finally {
+    closeSync(input);
+    closeSync(output);
+  }
+}
+
+const part = 1024 * 1024;
+/** An entry that ends at this byte. */
+const entryOf = (bytes: number) => tar({ name: 'file', data: Buffer.alloc(bytes - 512, 'x') }).subarray(0, bytes);
+
+describe('a relay', () => {
+  const ends = [512, part - 512, part, part + 512, 3 * part].flatMap((end) =>
+    [0, 512, 1024, 1536, part, part + 512].map((zeros) => [end, zeros] as const),
+  );
+
+  it.each(ends)('hands on %i bytes of entries and two zero blocks, with %i zeros behind them', async (end, zeros) => {
+    const bytes = Buffer.concat([entryOf(end), Buffer.alloc(zeros)]);
+    const { result, handedOn } = await relayed(bytes);
+    expect(result).toEqual({ size: bytes.length, digest: digestOf(bytes), implied: { root: true, folders: false } });
+    expect((await handedOn()).equals(Buffer.concat([bytes.subarray(0, end), Buffer.alloc(1024)]))).toBe(true);
+  });
+
+  it('hashes what follows the end of the archive, and hands it on to nobody', async () => {
+    const bytes = Buffer.concat([entryOf(1024), Buffer.alloc(1024), Buffer.alloc(5000, 'y')]);
+    const { result, handedOn } = await relayed(bytes);
+    expect(result).toMatchObject({ size: bytes.length, digest: digestOf(bytes) });
+    expect((await handedOn()).equals(bytes.subarray(0, 2048))).toBe(true);
+  });
+
+  it('describes what the tar implies before its end', async () => {
+    const bytes = tar({ name: 'a/b', data: 'x' });
+    const { result, handedOn } = await relayed(bytes);
+    expect(result.implied).toEqual({ root: true, folders: true });
+    const output = await handedOn();
+    expect(output.subarray(0, 1024).equals(bytes.subarray(0, 1024))).toBe(true);
+    expect(output.subarray(-1024).equals(Buffer.alloc(1024))).toBe(true);
+    expect(output.includes('a/\0')).toBe(true);
+  });
+
+  it('hands on nothing of an entry that is refused, and no byte beyond the limit', async () => {
+    const sound = entryOf(part);
+    const leadsOut = Buffer.concat([sound, tar({ name: '../out', data: 'x' })]);
+    await expect(relayed(leadsOut)).rejects.toThrow(/at byte 1048576: the path "..\/out" leads upwards/);
+    await expect(relayed(Buffer.concat([sound, sound]), part)).rejects.toThrow(/larger than allowed/);
+  });
+});
