@@ -1,4 +1,5 @@
 import { rm } from 'node:fs/promises';
+import { dirname } from 'node:path';
 import { isCode, SnapshotterError } from '../errors.js';
 import { outOfSpace, run } from '../host/index.js';
 import { convertDirectoryArguments, convertTarArguments } from './args.js';
@@ -100,7 +101,7 @@ export async function makeImage<T>({ output, deadlineMs, signal }: ImageOptions,
     }
   } catch (error) {
     await rm(output, { force: true });
-    throw isCode(error, 'resource-exhausted') ? outOfSpace(what, output, error) : error;
+    throw isCode(error, 'resource-exhausted') ? outOfSpace(what, dirname(output), error) : error;
   }
 }
 

@@ -54,7 +54,7 @@ requires(
         'finds the disk full',
         'echo "write failed: No space left on device" >&2; exit 1',
         'resource-exhausted',
-        'No space',
+        'bytes are free',
       ],
       ['is killed', 'kill -KILL $$', 'internal', 'SIGKILL'],
     ])('it %s', async (_title, script, code, says) => {
