@@ -13,9 +13,14 @@ import { requires } from '../harness/requires.js';
 import { startWorld, type World } from './world.js';
 
 const program = join(packageRoot(), 'dist', 'cmd', 'spfs', 'main.js');
-const needed = ['root', 'mkfs.erofs', 'containerd', 'registry', 'demo-packages', 'qemu', 'guest-kernel'] as const;
+const chain = ['mkfs.erofs', 'containerd', 'registry', 'demo-packages'] as const;
+const guest = ['qemu', 'guest-kernel', 'virtiofsd'] as const;
 
-requires(...needed)('spfs', () => {
+requires(
+  'root',
+  ...chain,
+  ...guest,
+)('spfs', () => {
   let world: World;
   let second: string;
   let files: string;

@@ -75,6 +75,47 @@ describe('the kernel of a guest', () => {
   });
 });
 
+describe('the release of a guest kernel', () => {
+  const lib = (name: string) => write(`lib/modules/${name}/modules.dep`, '');
+
+  it.each(['6.4.0', '6.12.48+deb13-cloud-amd64', '10.0-rc1'])('%s serves', async (release) => {
+    const kernel = await write('vmlinuz', bootImage(release));
+    await lib(release);
+    const modules = join(folder, 'lib/modules', release);
+    expect(await findGuestKernel({ kernel, modules })).toEqual({ vmlinuz: kernel, modules: [] });
+  });
+
+  it.each(['6.3.13-generic', '5.15.0-25-generic', '2.6.32'])('%s is too old, by its image', async (release) => {
+    const kernel = await write('vmlinuz', bootImage(release));
+    await expect(findGuestKernel({ kernel })).rejects.toMatchObject({
+      code: 'failed-precondition',
+      message: `the kernel ${kernel} is ${release}, which cannot mount a merged EROFS disk: 6.4 or later is needed`,
+      next: 'name a newer kernel with --kernel, or as vm.kernel in spfs.toml',
+    });
+  });
+
+  it('is too old, by its modules, where the image does not say', async () => {
+    const kernel = await write('vmlinuz', 'an image of another architecture');
+    await lib('6.1.0-37-arm64');
+    const modules = join(folder, 'lib/modules/6.1.0-37-arm64');
+    await expect(findGuestKernel({ kernel, modules })).rejects.toMatchObject({
+      code: 'failed-precondition',
+      message: expect.stringContaining(`${kernel} is 6.1.0-37-arm64, which cannot mount`) as string,
+    });
+  });
+
+  it('is that of its modules', async () => {
+    const kernel = await write('vmlinuz', bootImage('6.12.1'));
+    await lib('6.12.2');
+    const modules = join(folder, 'lib/modules/6.12.2');
+    await expect(findGuestKernel({ kernel, modules })).rejects.toMatchObject({
+      code: 'failed-precondition',
+      message: `the kernel ${kernel} is 6.12.1, but the modules in ${modules} are of 6.12.2`,
+      next: 'name /lib/modules/6.12.1 as its modules',
+    });
+  });
+});
+
 describe('busybox', () => {
   it('is the given one when it needs no library', async () => {
     const path = await write('busybox', elf([1, 1, 4]));
@@ -103,5 +144,14 @@ function elf(types: readonly number[]): Buffer {
   bytes.writeUInt16LE(56, 54);
   bytes.writeUInt16LE(types.length, 56);
   for (const [index, type] of types.entries()) bytes.writeUInt32LE(type, 64 + 56 * index);
+  return bytes;
+}
+
+/** The head of an x86 image, as the kernel's Documentation/arch/x86/boot.rst has it: magic, and where the release stands. */
+function bootImage(release: string): Buffer {
+  const bytes = Buffer.alloc(0x1000);
+  bytes.write('HdrS', 0x202, 'latin1');
+  bytes.writeUInt16LE(0x500, 0x20e);
+  bytes.write(`${release} (builder@host) #1 SMP\0`, 0x500 + 0x200, 'latin1');
   return bytes;
 }
