@@ -217,7 +217,12 @@ export class Companion {
 
   #chainsOf(): Chains {
     const { config, log } = this.#options;
-    this.#chains ??= new Chains({ containerd: this.#connected(), snapshotter: config.snapshotter, log });
+    this.#chains ??= new Chains({
+      containerd: this.#connected(),
+      snapshotter: config.snapshotter,
+      keeper: () => this.#store.id,
+      log,
+    });
     return this.#chains;
   }
 }

@@ -238,7 +238,12 @@ requires(
 
   it('say who does not answer, and what containerd does not know', async () => {
     const layers = [await world.layer({ a: '' })];
-    const unknown = new Chains({ containerd: world.client, snapshotter: 'absent', log: world.context.log });
+    const unknown = new Chains({
+      containerd: world.client,
+      snapshotter: 'absent',
+      keeper: () => 'test',
+      log: world.context.log,
+    });
     expect(await unknown.open(stack(...layers), { signal: never }).catch(failure)).toMatchObject({
       code: 'failed-precondition',
       next: expect.stringContaining('[proxy_plugins.absent]') as unknown,
