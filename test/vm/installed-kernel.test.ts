@@ -18,7 +18,7 @@ async function write(path: string, content: string | Buffer): Promise<string> {
 
 describe('the kernel of a guest', () => {
   it("has what it needs loaded before it, by depmod's list", async () => {
-    const kernel = await write('vmlinuz', 'kernel');
+    const kernel = await write('vmlinuz', 'MZ kernel');
     await write(
       'lib/modules.dep',
       [
@@ -43,14 +43,14 @@ describe('the kernel of a guest', () => {
   });
 
   it('does not turn in a circle that such a list has', async () => {
-    const kernel = await write('vmlinuz', 'kernel');
+    const kernel = await write('vmlinuz', 'MZ kernel');
     await write('lib/modules.dep', 'erofs.ko: a.ko\na.ko: erofs.ko\n');
     const found = await findGuestKernel({ kernel, modules: join(folder, 'lib') });
     expect(found).toMatchObject({ modules: [join(folder, 'lib/a.ko'), join(folder, 'lib/erofs.ko')] });
   });
 
   it('brings the modules that lie beside it, as scripts/setup leaves them', async () => {
-    const vmlinuz = await write('vmlinuz', 'kernel');
+    const vmlinuz = await write('vmlinuz', 'MZ kernel');
     await write('modules/erofs.ko', 'module');
     const modulesOrder = await write('modules.order', 'erofs.ko\n');
     expect(await findGuestKernel({ kernel: vmlinuz })).toEqual({
@@ -61,13 +61,21 @@ describe('the kernel of a guest', () => {
   });
 
   it('has everything built in when there are no modules', async () => {
-    const vmlinuz = await write('vmlinuz', 'kernel');
+    const vmlinuz = await write('vmlinuz', 'MZ kernel');
     expect(await findGuestKernel({ kernel: vmlinuz })).toEqual({ vmlinuz, modules: [] });
+  });
+
+  it('that is no kernel is refused', async () => {
+    const kernel = await write('text', 'root:x:0:0:root:/root:/bin/bash\n');
+    await expect(findGuestKernel({ kernel })).rejects.toMatchObject({
+      code: 'invalid-argument',
+      message: `${kernel} is not a kernel image`,
+    });
   });
 
   it('that is not there is refused, and so is a folder without modules', async () => {
     await expect(findGuestKernel({ kernel: join(folder, 'none') })).rejects.toMatchObject({ code: 'unavailable' });
-    const kernel = await write('vmlinuz', 'kernel');
+    const kernel = await write('vmlinuz', 'MZ kernel');
     await expect(findGuestKernel({ kernel, modules: folder })).rejects.toMatchObject({
       code: 'unavailable',
       message: expect.stringContaining('modules.dep') as string,
@@ -95,7 +103,7 @@ describe('the release of a guest kernel', () => {
   });
 
   it('is too old, by its modules, where the image does not say', async () => {
-    const kernel = await write('vmlinuz', 'an image of another architecture');
+    const kernel = await write('vmlinuz', 'MZ, an image of another architecture');
     await lib('6.1.0-37-arm64');
     const modules = join(folder, 'lib/modules/6.1.0-37-arm64');
     await expect(findGuestKernel({ kernel, modules })).rejects.toMatchObject({
