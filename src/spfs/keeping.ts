@@ -7,7 +7,7 @@ import type { SpfsStore, StoreChange, StoreView } from './store/index.js';
 
 export interface KeepingOptions {
   readonly store: SpfsStore;
-  readonly chains: Chains;
+  readonly chains: Pick<Chains, 'keep' | 'kept' | 'release' | 'collect' | 'sweep'>;
   readonly log: Logger;
 }
 
@@ -32,11 +32,12 @@ export async function keepAndTag(
 ): Promise<StoredObject> {
   const { store, chains, log } = o;
   let kept: boolean | undefined;
+  let left = 0;
   try {
-    return await store.exclusive(
+    const object = await store.exclusive(
       reason,
       async (change) => {
-        await giveUpUnknown(o, change);
+        left = await giveUpUnknown(o, change);
         const object = await find(change);
         kept = true;
         await chains.keep(object, signal);
@@ -46,6 +47,8 @@ export async function keepAndTag(
       },
       signal,
     );
+    if (left > 0) await collect(o);
+    return object;
   } catch (error) {
     if (kept) {
       await giveUp(o).catch((failed: unknown) => {
@@ -83,15 +86,25 @@ export async function untagAndGiveUp(
   return gone;
 }
 
-function giveUp(o: KeepingOptions): Promise<void> {
-  return o.store.exclusive('give up what no tag reaches', (change) => giveUpUnknown(o, change));
+async function giveUp(o: KeepingOptions): Promise<void> {
+  const count = await o.store.exclusive('give up what no tag reaches', (change) => giveUpUnknown(o, change));
+  if (count > 0) await collect(o);
+}
+
+/** Nobody who waits for the store has to wait for this, too. What is not collected now is with the next collection. */
+async function collect({ chains, log }: KeepingOptions): Promise<void> {
+  await chains.collect(new AbortController().signal).catch((error: unknown) => {
+    log.warn({ err: error }, 'did not wait for the garbage collection of what was given up');
+  });
 }
 
 /**
  * Gives up what is kept and not in the store: what a command has just removed, or one that was killed between its two steps.
  * Nobody else is between them, since the store is held exclusively. Not to be interrupted.
+ *
+ * @returns how many objects there were
  */
-async function giveUpUnknown({ chains, log }: KeepingOptions, view: StoreView): Promise<void> {
+async function giveUpUnknown({ chains, log }: KeepingOptions, view: StoreView): Promise<number> {
   const { signal } = new AbortController();
   const unknown: Digest[] = [];
   for (const digest of await chains.kept(signal)) {
@@ -99,6 +112,7 @@ async function giveUpUnknown({ chains, log }: KeepingOptions, view: StoreView): 
   }
   await chains.release(unknown, signal);
   if (unknown.length > 0) log.debug({ objects: unknown }, 'gave up what no tag reaches');
+  return unknown.length;
 }
 
 function notGivenUp(names: readonly string[], cause: unknown): SnapshotterError {

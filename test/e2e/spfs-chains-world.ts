@@ -106,6 +106,7 @@ export async function startChainsWorld(options: RigOptions = {}): Promise<Chains
     },
     emptied: async () => {
       await chains.release(await chains.kept(never), never);
+      await chains.collect(never);
       return {
         snapshots: await readdir(join(rig.root, 'snapshots')),
         trash: await readdir(join(rig.root, 'trash')),

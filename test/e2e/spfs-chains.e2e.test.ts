@@ -148,6 +148,7 @@ requires(
     await world.chains.keep(platform, never);
     await world.chains.keep(platform, never);
     await world.chains.release([a, b], never);
+    await world.chains.collect(never);
     const names = chainNames(layers);
     expect([...(await world.snapshots()).keys()].sort()).toEqual([...names].sort());
     expect(await world.chains.kept(never)).toEqual([platform.digest]);
@@ -247,6 +248,7 @@ requires(
     expect(await open(a, b).catch(failure)).toMatchObject({ message: damaged(/^layer \w{8} \(2 of 2.*magic/).message });
     expect(await world.layer({ a: 'a' }).catch(failure)).toMatchObject(damaged(/^\S+\.tar cannot be imported: layer/));
     await world.chains.release([a], never);
+    await world.chains.collect(never);
     expect(await world.layer({ a: 'a' })).toBe(a);
     const whole = await open(a, b);
     expect(await world.contents(whole.mounts)).toEqual({ a: 'a', b: 'b' });

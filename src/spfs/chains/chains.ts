@@ -98,12 +98,15 @@ export class Chains {
     }
   }
 
-  /** Gives up objects; unless something else keeps them, their snapshots are gone when this resolves. */
+  /** Gives up objects: unless something else keeps them, containerd's next garbage collection takes their snapshots. */
   async release(digests: readonly Digest[], signal: AbortSignal): Promise<void> {
-    await this.#holds.deleteAll(
-      digests.map((digest) => this.#leaseOf(digest)),
-      signal,
-    );
+    for (const digest of digests) await this.#holds.delete(this.#leaseOf(digest), signal);
+  }
+
+  /** Waits for a garbage collection, which may take long. */
+  async collect(signal: AbortSignal): Promise<void> {
+    const hold = await this.#holds.take('work', signal);
+    await hold.release(true);
   }
 
   /** The objects that are kept for this keeper, by digest. */
