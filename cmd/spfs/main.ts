@@ -1,8 +1,9 @@
 #!/usr/bin/env node
-import { readerIsGone } from './output.js';
+import { leaveFailuresToWriters, readerIsGone } from './output.js';
 import { createProgram } from './program.js';
 import { report } from './report.js';
 
+leaveFailuresToWriters();
 const status = { code: 0 };
 try {
   await createProgram((code) => (status.code = code)).parseAsync();

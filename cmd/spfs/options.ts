@@ -1,5 +1,7 @@
 import { Option, type Command } from 'commander';
+import { isCode } from '../../src/errors.js';
 import { loadSpfsConfig, settings, type Setting, type SettingName, type SpfsConfig } from '../../src/spfs/index.js';
+import { UsageError } from './report.js';
 
 /** Settings that every command takes as flags. */
 const common: readonly SettingName[] = ['storageRoot', 'containerdAddress', 'snapshotter', 'logLevel'];
@@ -26,7 +28,7 @@ function optionOf(setting: Setting): Option | undefined {
 }
 
 /** The configuration of one command, with the flags that it was given. */
-export function configOf(command: Command, o: { runs: boolean }): Promise<SpfsConfig> {
+export async function configOf(command: Command, o: { runs: boolean }): Promise<SpfsConfig> {
   const given = command.opts<Record<string, unknown>>();
   const flags: Partial<Record<SettingName, string>> = {};
   for (const name of Object.keys(settings) as SettingName[]) {
@@ -35,11 +37,15 @@ export function configOf(command: Command, o: { runs: boolean }): Promise<SpfsCo
     if (typeof value === 'string') flags[name] = value;
   }
   const configFile = given[new Option(configFlag).attributeName()];
-  return loadSpfsConfig({
+  const loaded = loadSpfsConfig({
     flags,
     environment: process.env,
     ...(typeof configFile === 'string' ? { configFile } : {}),
     runs: o.runs,
+  });
+  return loaded.catch((error: unknown) => {
+    if (!isCode(error, 'invalid-argument')) throw error;
+    throw new UsageError(error.message, { next: error.next, cause: error });
   });
 }
 

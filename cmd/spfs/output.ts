@@ -1,20 +1,27 @@
-import { errnoOf } from '../../src/errors.js';
+import { errnoOf, SnapshotterError } from '../../src/errors.js';
 
 /** Writes to standard output, and waits until it was taken. */
 async function print(text: string): Promise<void> {
   if (text === '') return;
   await new Promise<void>((resolve, reject) => {
-    process.stdout.once('error', reject);
     process.stdout.write(text, (error) => {
-      process.stdout.off('error', reject);
       if (error) reject(error);
       else resolve();
     });
   });
 }
 
-/** Whether something failed since nobody reads this program's output any more. */
+/**
+ * Whoever writes is told when that fails. A stream says it once more as an event, after that and also for writes that nobody
+ * waits for, such as those of a help text: without a listener that would end the process with a stack trace.
+ */
+export function leaveFailuresToWriters(): void {
+  for (const stream of [process.stdout, process.stderr]) stream.on('error', () => undefined);
+}
+
+/** Whether something failed since nobody reads this program's output any more, or that of a program it runs. */
 export function readerIsGone(error: unknown): boolean {
+  if (error instanceof SnapshotterError) return error.facts['signal'] === 'SIGPIPE';
   return errnoOf(error) === 'EPIPE';
 }
 

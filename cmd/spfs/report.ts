@@ -4,18 +4,25 @@ import { ended, Interrupted } from './signals.js';
 
 /** Of spfs itself, as container tools have it: a command of a run seldom ends so. */
 const failed = 125;
-/** What was typed is no command of spfs. */
+/** What was typed, or is configured, makes no sense. */
 export const usageStatus = 2;
 
-/** A command line that commander lets pass, and that makes no sense all the same. */
-export class UsageError extends Error {}
+/** A command line that commander lets pass, and that makes no sense all the same; or a setting that is not valid. */
+export class UsageError extends Error {
+  readonly next: string | undefined;
+
+  constructor(message: string, details: { readonly next?: string | undefined; readonly cause?: unknown } = {}) {
+    super(message, { cause: details.cause });
+    this.next = details.next;
+  }
+}
 
 /** Says on standard error why spfs ends, and what to do; returns the exit code. */
 export function report(error: unknown): number {
   const interrupted = ended(error);
   if (interrupted !== undefined) return 128 + constants.signals[interrupted];
   const usage = error instanceof UsageError;
-  const next = error instanceof SnapshotterError ? error.next : undefined;
+  const next = error instanceof SnapshotterError || usage ? error.next : undefined;
   const message = error instanceof SnapshotterError ? error.message : describeError(error);
   const isBug = !(usage || error instanceof SnapshotterError || error instanceof Interrupted);
   const text = isBug && error instanceof Error ? `a bug: ${error.stack ?? message}` : message;

@@ -55,18 +55,27 @@ export function asSnapshotError(
   return asContainerdError(error, what, socketPath);
 }
 
+/** gRPC writes this heading even when there is nothing below it. */
+function connectionDetails({ details }: ServiceError): string {
+  return details.replace(/\.? *Resolution note: *$/, '');
+}
+
 /** The error to throw for a failed call; `what` completes "containerd could not …". */
 export function asContainerdError(error: unknown, what: string, socketPath: string): unknown {
   if (!isServiceError(error)) return error;
   const facts = { containerd: socketPath, status: status[error.code] };
   if (error.code === status.UNAVAILABLE) {
-    return new SnapshotterError('unavailable', `containerd does not answer at ${socketPath}: ${error.details}`, {
-      facts,
-      next: /\bE(ACCES|PERM)\b/.test(error.details)
-        ? 'run this as root'
-        : 'start containerd, or name its socket with --containerd-address or CONTAINERD_ADDRESS',
-      cause: error,
-    });
+    return new SnapshotterError(
+      'unavailable',
+      `containerd does not answer at ${socketPath}: ${connectionDetails(error)}`,
+      {
+        facts,
+        next: /\bE(ACCES|PERM)\b/.test(error.details)
+          ? 'run this as root'
+          : 'start containerd, or name its socket with --containerd-address or CONTAINERD_ADDRESS',
+        cause: error,
+      },
+    );
   }
   const code = codes[error.code] ?? 'internal';
   return new SnapshotterError(code, `containerd could not ${what}: ${error.details}`, { facts, cause: error });

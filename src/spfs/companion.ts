@@ -217,7 +217,12 @@ export class Companion {
 
   #chainsOf(): Chains {
     const { config, log } = this.#options;
-    this.#chains ??= new Chains({ containerd: this.#connected(), snapshotter: config.snapshotter, log });
+    this.#chains ??= new Chains({
+      containerd: this.#connected(),
+      snapshotter: config.snapshotter,
+      keeper: () => this.#store.id,
+      log,
+    });
     return this.#chains;
   }
 }
@@ -233,8 +238,8 @@ function importFrom(source: ImportSource, context: ImportContext, namespace: str
 async function oneObject(reference: string): Promise<DigestItem | ReferenceItem> {
   const [item, ...others] = await parseEnvSpec(reference, hostSpecFiles());
   if (item !== undefined && item.kind !== 'live-layer' && others.length === 0) return item;
-  const count = item === undefined ? 0 : others.length + 1;
-  const what = item?.kind === 'live-layer' ? 'a live layer' : `${count} objects`;
+  const many = others.length === 0 ? 'a live layer' : `${others.length + 1} objects`;
+  const what = item === undefined ? 'the empty environment' : many;
   throw new SnapshotterError('invalid-argument', `${reference} is ${what}, and a tag names one layer or platform`, {
     facts: { reference },
     next: 'give a tag or a digest',

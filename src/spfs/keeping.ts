@@ -1,12 +1,13 @@
+import { SnapshotterError } from '../errors.js';
 import type { Logger } from '../log.js';
 import type { Digest } from '../vocabulary.js';
 import type { Chains } from './chains/index.js';
 import type { StoredObject } from './model.js';
-import type { SpfsStore, StoreChange } from './store/index.js';
+import type { SpfsStore, StoreChange, StoreView } from './store/index.js';
 
 export interface KeepingOptions {
   readonly store: SpfsStore;
-  readonly chains: Chains;
+  readonly chains: Pick<Chains, 'keep' | 'kept' | 'release' | 'collect' | 'sweep'>;
   readonly log: Logger;
 }
 
@@ -21,19 +22,24 @@ export interface NewTags {
   readonly signal: AbortSignal;
 }
 
-/** Keeps an object, then tags it: a tag always names what is there. What was kept is given up again when this fails. */
+/**
+ * Keeps an object, then tags it: a tag always names what is there. What was kept is given up again when this fails, and with
+ * the next change when this process is killed.
+ */
 export async function keepAndTag(
   o: KeepingOptions,
   { reason, names, user, find, signal }: NewTags,
 ): Promise<StoredObject> {
   const { store, chains, log } = o;
-  let kept: Digest | undefined;
+  let kept: boolean | undefined;
+  let left = 0;
   try {
-    return await store.exclusive(
+    const object = await store.exclusive(
       reason,
       async (change) => {
+        left = await giveUpUnknown(o, change);
         const object = await find(change);
-        kept = object.digest;
+        kept = true;
         await chains.keep(object, signal);
         const entry = { digest: object.digest, user, time: new Date().toISOString() };
         for (const name of names) await change.pushTag(name, entry);
@@ -41,10 +47,12 @@ export async function keepAndTag(
       },
       signal,
     );
+    if (left > 0) await collect(o);
+    return object;
   } catch (error) {
-    if (kept !== undefined) {
-      await giveUp(o, [kept]).catch((failed: unknown) => {
-        log.warn({ err: failed, digest: kept }, 'could not give up what was not tagged after all');
+    if (kept) {
+      await giveUp(o).catch((failed: unknown) => {
+        log.warn({ err: failed }, 'could not give up what was not tagged after all; the next change of tags will');
       });
     }
     throw error;
@@ -72,16 +80,47 @@ export async function untagAndGiveUp(
     },
     signal,
   );
-  await giveUp(o, gone);
+  await giveUp(o).catch((error: unknown) => {
+    throw notGivenUp(names, error);
+  });
   return gone;
 }
 
-/** Gives up objects that are not in the store; by now another command may have put them there again. Not to be interrupted. */
-async function giveUp({ store, chains }: KeepingOptions, digests: readonly Digest[]): Promise<void> {
-  if (digests.length === 0) return;
-  await store.exclusive('give up what no tag reaches', async (change) => {
-    const gone: Digest[] = [];
-    for (const digest of digests) if ((await change.object(digest)) === undefined) gone.push(digest);
-    await chains.release(gone, new AbortController().signal);
+async function giveUp(o: KeepingOptions): Promise<void> {
+  const count = await o.store.exclusive('give up what no tag reaches', (change) => giveUpUnknown(o, change));
+  if (count > 0) await collect(o);
+}
+
+/** Nobody who waits for the store has to wait for this, too. What is not collected now is with the next collection. */
+async function collect({ chains, log }: KeepingOptions): Promise<void> {
+  await chains.collect(new AbortController().signal).catch((error: unknown) => {
+    log.warn({ err: error }, 'did not wait for the garbage collection of what was given up');
+  });
+}
+
+/**
+ * Gives up what is kept and not in the store: what a command has just removed, or one that was killed between its two steps.
+ * Nobody else is between them, since the store is held exclusively. Not to be interrupted.
+ *
+ * @returns how many objects there were
+ */
+async function giveUpUnknown({ chains, log }: KeepingOptions, view: StoreView): Promise<number> {
+  const { signal } = new AbortController();
+  const unknown: Digest[] = [];
+  for (const digest of await chains.kept(signal)) {
+    if ((await view.object(digest)) === undefined) unknown.push(digest);
+  }
+  await chains.release(unknown, signal);
+  if (unknown.length > 0) log.debug({ objects: unknown }, 'gave up what no tag reaches');
+  return unknown.length;
+}
+
+function notGivenUp(names: readonly string[], cause: unknown): SnapshotterError {
+  const code = cause instanceof SnapshotterError ? cause.code : 'internal';
+  const why = cause instanceof Error ? cause.message : String(cause);
+  return new SnapshotterError(code, `removed ${names.join(', ')}, but could not give up what no tag reaches: ${why}`, {
+    facts: { tags: names },
+    next: 'see to that; the next `spfs tag`, `untag` or `import` gives it up',
+    cause,
   });
 }

@@ -4,7 +4,8 @@ import { packageRoot } from '../package.js';
 import { commandScript, type GuestCommand } from './command.js';
 import { characterDeviceMode, cpioArchive, type CpioMember, fileMode, folderMode, programMode } from './cpio.js';
 import type { Disk } from './disks.js';
-import { type GuestKernel, readModules, readNeeded } from './kernel.js';
+import { type GuestKernel, readNeeded } from './kernel.js';
+import { readModules } from './modules.js';
 import { type GuestSetup, planScript, sharesScript } from './plan.js';
 
 export interface InitramfsContent {

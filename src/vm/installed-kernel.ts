@@ -3,7 +3,7 @@ import { release } from 'node:os';
 import { basename, dirname, join } from 'node:path';
 
 import { SnapshotterError } from '../errors.js';
-import { releaseOf } from './kernel-image.js';
+import { isKernelImage, releaseOf } from './kernel-image.js';
 import type { GuestKernel } from './kernel.js';
 import { ModuleTree } from './module-tree.js';
 
@@ -29,7 +29,7 @@ const leastRelease = [6, 4] as const;
  * it needs built in. Nothing is kept: the answer is for the files as they are now.
  *
  * @throws SnapshotterError `unavailable` when an image or a folder is not where it should be, or the kernel lacks what a guest
- *   needs; `failed-precondition` for a kernel before 6.4, and for an image and modules of different releases.
+ *   needs; `invalid-argument` for a file that is no kernel image; `failed-precondition` for a kernel before 6.4, and for an image and modules of different releases.
  */
 export async function findGuestKernel(choice: KernelChoice): Promise<GuestKernel> {
   if (choice.kernel !== undefined) return await kernelOf(choice.kernel, choice.modules);
@@ -55,6 +55,12 @@ export async function findGuestKernel(choice: KernelChoice): Promise<GuestKernel
 
 async function kernelOf(vmlinuz: string, modules: string | undefined): Promise<GuestKernel> {
   await requireFile(vmlinuz);
+  if (!(await isKernelImage(vmlinuz))) {
+    throw new SnapshotterError('invalid-argument', `${vmlinuz} is not a kernel image`, {
+      facts: { path: vmlinuz },
+      next: 'name a kernel image with --kernel, or as vm.kernel in spfs.toml',
+    });
+  }
   const image = await releaseOf(vmlinuz);
   requireRelease(vmlinuz, image);
   const folder = modules ?? (await modulesOf(vmlinuz));

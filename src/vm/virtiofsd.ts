@@ -16,12 +16,13 @@ const formerState = '/var/run/virtiofsd';
 /**
  * The virtiofsd of this machine: the one of PATH, else that of the distribution.
  *
+ * @param path folders, as PATH has them
  * @throws SnapshotterError `unavailable` when there is none.
  */
-export async function findVirtiofsd(): Promise<string> {
-  const folders = (process.env['PATH'] ?? '').split(delimiter).filter((folder) => folder.startsWith('/'));
-  for (const path of [...folders.map((folder) => join(folder, program)), ...usualPlaces]) {
-    if (await isExecutable(path)) return path;
+export async function findVirtiofsd(path = process.env['PATH'] ?? ''): Promise<string> {
+  const folders = path.split(delimiter).filter((folder) => folder.startsWith('/'));
+  for (const place of [...folders.map((folder) => join(folder, program)), ...usualPlaces]) {
+    if (await isExecutable(place)) return place;
   }
   throw new SnapshotterError('unavailable', 'live layers need virtiofsd, and this machine has none', {
     next: 'install it (Debian 13 and later, Fedora: virtiofsd; Debian 12: qemu-system-common), or name it',

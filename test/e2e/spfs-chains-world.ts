@@ -71,7 +71,7 @@ export interface ChainsWorld extends Rig {
 export async function startChainsWorld(options: RigOptions = {}): Promise<ChainsWorld> {
   const rig = await startRig(options);
   const client = connectAsClient({ address: rig.containerd.address, defaultNamespace: 'spfs', log });
-  const chains = new Chains({ containerd: client, snapshotter: snapshotterName, log });
+  const chains = new Chains({ containerd: client, snapshotter: snapshotterName, keeper: () => 'test', log });
   const context = { containerd: client, chains, log, signal: never };
   const folder = await mkdtemp(join(rig.folder, 'test-'));
   const ctr = (...args: readonly string[]) => rig.containerd.ctr(['--namespace', 'spfs', ...args]);
@@ -106,6 +106,7 @@ export async function startChainsWorld(options: RigOptions = {}): Promise<Chains
     },
     emptied: async () => {
       await chains.release(await chains.kept(never), never);
+      await chains.collect(never);
       return {
         snapshots: await readdir(join(rig.root, 'snapshots')),
         trash: await readdir(join(rig.root, 'trash')),

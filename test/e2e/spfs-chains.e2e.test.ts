@@ -2,14 +2,17 @@ import { spawn, type ChildProcessByStdio } from 'node:child_process';
 import { once } from 'node:events';
 import { open as openFile, readdir } from 'node:fs/promises';
 import { join } from 'node:path';
-import type { Readable, Writable } from 'node:stream';
+import { PassThrough, type Readable, type Writable } from 'node:stream';
+import { text } from 'node:stream/consumers';
 
 import { afterAll, afterEach, beforeAll, expect, it } from 'vitest';
 
+import { busybox, guestKernel } from '../../scripts/rig/kernel.js';
 import { setImmutable } from '../../src/host/index.js';
 import { packageRoot } from '../../src/package.js';
 import { Chains, chainNames } from '../../src/spfs/chains/index.js';
 import { toBase32 } from '../../src/spfs/digest.js';
+import { startGuest } from '../../src/vm/index.js';
 import { hexOf, type Digest, type Mount } from '../../src/vocabulary.js';
 import { requires } from '../harness/requires.js';
 import { digestOf, never, stack, startChainsWorld, type ChainsWorld } from './spfs-chains-world.js';
@@ -40,6 +43,8 @@ requires(
   'mkfs.ext4',
   'containerd',
   'registry',
+  'qemu',
+  'guest-kernel',
 )('stacks of layers as chains in containerd', () => {
   let world: ChainsWorld;
   const children: Child[] = [];
@@ -68,6 +73,17 @@ requires(
   async function opened({ stdout }: Child): Promise<readonly Mount[]> {
     const [text] = (await once(stdout, 'data')) as [Buffer];
     return JSON.parse(text.toString()) as readonly Mount[];
+  }
+
+  /** What a shell prints in a guest that has the stack at /spfs. */
+  async function inGuest(mounts: readonly Mount[], script: string): Promise<string> {
+    const stdout = new PassThrough();
+    const guest = await startGuest({
+      ...{ argv: ['sh', '-c', script], streams: { stdin: undefined, stdout, stderr: 'stdout' } },
+      ...{ root: 'minimal', stack: { mounts }, kernel: guestKernel, busybox, timeoutMs: 90_000 },
+    });
+    const [printed] = await Promise.all([text(stdout), guest.ended.finally(() => stdout.end())]);
+    return printed;
   }
 
   const open = (...layers: readonly Digest[]) => world.chains.open(stack(...layers), { signal: never });
@@ -102,7 +118,7 @@ requires(
     await empty.close();
   });
 
-  it('may have 200 layers', async () => {
+  it('may have 200 layers, in a guest too', async () => {
     const layers: Digest[] = [];
     for (let at = 0; at < 200; at += 8) {
       const some = Array.from({ length: 8 }, (_, index) => at + index);
@@ -114,6 +130,7 @@ requires(
     expect([contents['top'], contents['file-0']]).toEqual(['199', '0']);
     const below = await open(...layers.slice(0, 199));
     expect((await world.contents(below.mounts))['top']).toBe('198');
+    expect(await inGuest(whole.mounts, 'cat /spfs/top /spfs/file-0; ls /spfs | wc -l')).toBe('1990201\n');
     await Promise.all([whole.close(), below.close()]);
     await whole.close();
   });
@@ -131,6 +148,7 @@ requires(
     await world.chains.keep(platform, never);
     await world.chains.keep(platform, never);
     await world.chains.release([a, b], never);
+    await world.chains.collect(never);
     const names = chainNames(layers);
     expect([...(await world.snapshots()).keys()].sort()).toEqual([...names].sort());
     expect(await world.chains.kept(never)).toEqual([platform.digest]);
@@ -230,6 +248,7 @@ requires(
     expect(await open(a, b).catch(failure)).toMatchObject({ message: damaged(/^layer \w{8} \(2 of 2.*magic/).message });
     expect(await world.layer({ a: 'a' }).catch(failure)).toMatchObject(damaged(/^\S+\.tar cannot be imported: layer/));
     await world.chains.release([a], never);
+    await world.chains.collect(never);
     expect(await world.layer({ a: 'a' })).toBe(a);
     const whole = await open(a, b);
     expect(await world.contents(whole.mounts)).toEqual({ a: 'a', b: 'b' });
@@ -238,7 +257,12 @@ requires(
 
   it('say who does not answer, and what containerd does not know', async () => {
     const layers = [await world.layer({ a: '' })];
-    const unknown = new Chains({ containerd: world.client, snapshotter: 'absent', log: world.context.log });
+    const unknown = new Chains({
+      containerd: world.client,
+      snapshotter: 'absent',
+      keeper: () => 'test',
+      log: world.context.log,
+    });
     expect(await unknown.open(stack(...layers), { signal: never }).catch(failure)).toMatchObject({
       code: 'failed-precondition',
       next: expect.stringContaining('[proxy_plugins.absent]') as unknown,

@@ -45,7 +45,7 @@ requires(
   it('says which setting is missing, and leaves nothing', async () => {
     const log = silentLogger();
     const client = connectAsClient({ address: containerd.address, defaultNamespace: 'spfs', log });
-    const chains = new Chains({ containerd: client, snapshotter: 'spin-erofs', log });
+    const chains = new Chains({ containerd: client, snapshotter: 'spin-erofs', keeper: () => 'test', log });
     const path = join(folder, 'a.tar');
     await writeFile(path, await tarOf({ a: 'a' }));
     await expect(importTar({ containerd: client, chains, log, signal: never, path })).rejects.toMatchObject({

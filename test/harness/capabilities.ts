@@ -2,6 +2,7 @@ import { execFile } from 'node:child_process';
 import { access, constants, readFile, readdir } from 'node:fs/promises';
 import { delimiter, join } from 'node:path';
 import { packageRoot } from '../../src/package.js';
+import { findVirtiofsd } from '../../src/vm/index.js';
 
 /** What a suite can ask of the machine, in the order in which it is printed. */
 export const capabilities = [
@@ -16,6 +17,9 @@ export const capabilities = [
   'registry',
   'qemu',
   'guest-kernel',
+  'virtiofsd',
+  'xz',
+  'zstd',
   'demo-packages',
   'kvm',
 ] as const;
@@ -96,6 +100,13 @@ async function kvm(kernel: string): Promise<Finding> {
   return { present, detail: present ? 'runs a kernel' : 'opens, but runs no kernel (QEMU emulates instead)' };
 }
 
+/** Found as `spfs` finds it: distributions keep it off PATH. */
+async function virtiofsd(): Promise<Finding> {
+  const path = await findVirtiofsd(toolPath()).catch(() => undefined);
+  if (path === undefined) return { present: false, detail: 'neither on PATH nor where distributions keep it' };
+  return await program(path, ['--version']);
+}
+
 async function demoPackages(): Promise<Finding> {
   const names = await readdir(join(tools, 'debs')).catch(() => []);
   const count = names.filter((name) => name.endsWith('.deb')).length;
@@ -119,6 +130,9 @@ export async function findCapabilities(): Promise<Findings> {
     registry: await program('registry', ['--version']),
     qemu: await program(qemuName(), ['--version']),
     'guest-kernel': await readable(kernel, version.trim()),
+    virtiofsd: await virtiofsd(),
+    xz: await program('xz', ['--version']),
+    zstd: await program('zstd', ['--version']),
     'demo-packages': await demoPackages(),
     kvm: await kvm(kernel),
   };

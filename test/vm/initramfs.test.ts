@@ -14,7 +14,7 @@ describe('the initramfs', () => {
   beforeAll(async () => {
     folder = await mkdtemp(join(tmpdir(), 'erofs-snapshotter-'));
     await writeFile(join(folder, 'order'), 'b.ko\na.ko\n');
-    for (const name of ['a.ko', 'b.ko', 'busybox']) await writeFile(join(folder, name), name);
+    for (const name of ['a.ko', 'b.ko', 'busybox']) await writeFile(join(folder, name), `\x7fELF of ${name}`);
   });
   afterAll(() => rm(folder, { recursive: true }));
 

@@ -18,7 +18,7 @@ async function write(path: string, content: string | Buffer): Promise<string> {
 
 describe('the kernel of a guest', () => {
   it("has what it needs loaded before it, by depmod's list", async () => {
-    const kernel = await write('vmlinuz', 'kernel');
+    const kernel = await write('vmlinuz', 'MZ kernel');
     await write(
       'lib/modules.dep',
       [
@@ -43,14 +43,14 @@ describe('the kernel of a guest', () => {
   });
 
   it('does not turn in a circle that such a list has', async () => {
-    const kernel = await write('vmlinuz', 'kernel');
+    const kernel = await write('vmlinuz', 'MZ kernel');
     await write('lib/modules.dep', 'erofs.ko: a.ko\na.ko: erofs.ko\n');
     const found = await findGuestKernel({ kernel, modules: join(folder, 'lib') });
     expect(found).toMatchObject({ modules: [join(folder, 'lib/a.ko'), join(folder, 'lib/erofs.ko')] });
   });
 
   it('brings the modules that lie beside it, as scripts/setup leaves them', async () => {
-    const vmlinuz = await write('vmlinuz', 'kernel');
+    const vmlinuz = await write('vmlinuz', 'MZ kernel');
     await write('modules/erofs.ko', 'module');
     const modulesOrder = await write('modules.order', 'erofs.ko\n');
     expect(await findGuestKernel({ kernel: vmlinuz })).toEqual({
@@ -61,16 +61,65 @@ describe('the kernel of a guest', () => {
   });
 
   it('has everything built in when there are no modules', async () => {
-    const vmlinuz = await write('vmlinuz', 'kernel');
+    const vmlinuz = await write('vmlinuz', 'MZ kernel');
     expect(await findGuestKernel({ kernel: vmlinuz })).toEqual({ vmlinuz, modules: [] });
+  });
+
+  it('that is no kernel is refused', async () => {
+    const kernel = await write('text', 'root:x:0:0:root:/root:/bin/bash\n');
+    await expect(findGuestKernel({ kernel })).rejects.toMatchObject({
+      code: 'invalid-argument',
+      message: `${kernel} is not a kernel image`,
+    });
   });
 
   it('that is not there is refused, and so is a folder without modules', async () => {
     await expect(findGuestKernel({ kernel: join(folder, 'none') })).rejects.toMatchObject({ code: 'unavailable' });
-    const kernel = await write('vmlinuz', 'kernel');
+    const kernel = await write('vmlinuz', 'MZ kernel');
     await expect(findGuestKernel({ kernel, modules: folder })).rejects.toMatchObject({
       code: 'unavailable',
       message: expect.stringContaining('modules.dep') as string,
+    });
+  });
+});
+
+describe('the release of a guest kernel', () => {
+  const lib = (name: string) => write(`lib/modules/${name}/modules.dep`, '');
+
+  it.each(['6.4.0', '6.12.48+deb13-cloud-amd64', '10.0-rc1'])('%s serves', async (release) => {
+    const kernel = await write('vmlinuz', bootImage(release));
+    await lib(release);
+    const modules = join(folder, 'lib/modules', release);
+    expect(await findGuestKernel({ kernel, modules })).toEqual({ vmlinuz: kernel, modules: [] });
+  });
+
+  it.each(['6.3.13-generic', '5.15.0-25-generic', '2.6.32'])('%s is too old, by its image', async (release) => {
+    const kernel = await write('vmlinuz', bootImage(release));
+    await expect(findGuestKernel({ kernel })).rejects.toMatchObject({
+      code: 'failed-precondition',
+      message: `the kernel ${kernel} is ${release}, which cannot mount a merged EROFS disk: 6.4 or later is needed`,
+      next: 'name a newer kernel with --kernel, or as vm.kernel in spfs.toml',
+    });
+  });
+
+  it('is too old, by its modules, where the image does not say', async () => {
+    const kernel = await write('vmlinuz', 'MZ, an image of another architecture');
+    await lib('6.1.0-37-arm64');
+    const modules = join(folder, 'lib/modules/6.1.0-37-arm64');
+    await expect(findGuestKernel({ kernel, modules })).rejects.toMatchObject({
+      code: 'failed-precondition',
+      message: expect.stringContaining(`${kernel} is 6.1.0-37-arm64, which cannot mount`) as string,
+    });
+  });
+
+  it('is that of its modules', async () => {
+    const kernel = await write('vmlinuz', bootImage('6.12.1'));
+    await lib('6.12.2');
+    const modules = join(folder, 'lib/modules/6.12.2');
+    await expect(findGuestKernel({ kernel, modules })).rejects.toMatchObject({
+      code: 'failed-precondition',
+      message: `the kernel ${kernel} is 6.12.1, but the modules in ${modules} are of 6.12.2`,
+      next: 'name /lib/modules/6.12.1 as its modules',
     });
   });
 });
@@ -103,5 +152,14 @@ function elf(types: readonly number[]): Buffer {
   bytes.writeUInt16LE(56, 54);
   bytes.writeUInt16LE(types.length, 56);
   for (const [index, type] of types.entries()) bytes.writeUInt32LE(type, 64 + 56 * index);
+  return bytes;
+}
+
+/** The head of an x86 image, as the kernel's Documentation/arch/x86/boot.rst has it: magic, and where the release stands. */
+function bootImage(release: string): Buffer {
+  const bytes = Buffer.alloc(0x1000);
+  bytes.write('HdrS', 0x202, 'latin1');
+  bytes.writeUInt16LE(0x500, 0x20e);
+  bytes.write(`${release} (builder@host) #1 SMP\0`, 0x500 + 0x200, 'latin1');
   return bytes;
 }

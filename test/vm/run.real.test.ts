@@ -18,6 +18,7 @@ requires(
   'root',
   'qemu',
   'guest-kernel',
+  'virtiofsd',
 )('a guest with streams of its own', () => {
   let folder: string;
   beforeAll(async () => {

@@ -34,6 +34,7 @@ requires(
   'root',
   'qemu',
   'guest-kernel',
+  'virtiofsd',
 )('a guest that was started', () => {
   let folder: string;
   let temporary: string;

@@ -1,7 +1,9 @@
+import { createHash } from 'node:crypto';
+
 import type { ContainerdClient } from '../../containerd/index.js';
 import { isCode } from '../../errors.js';
 import type { Logger } from '../../log.js';
-import { hexOf, type Digest, type Mount, type OldestFirst } from '../../vocabulary.js';
+import { hexOf, parseDigest, type Digest, type Mount, type OldestFirst } from '../../vocabulary.js';
 import type { Chain, OpenChain, StoredObject } from '../model.js';
 import { buildChain } from './build.js';
 import { Holds, type Hold } from './holds.js';
@@ -13,6 +15,8 @@ export interface ChainsOptions {
   readonly containerd: ContainerdClient;
   /** As containerd names the plugin. */
   readonly snapshotter: string;
+  /** Whose objects `keep`, `release` and `kept` are about: the id of a store. Several may share one containerd. */
+  readonly keeper: () => string;
   readonly log: Logger;
 }
 
@@ -31,7 +35,7 @@ export interface OpenOptions {
 }
 
 const objectLabel = 'spfs/object';
-const objectLeasePrefix = 'spfs-object-';
+const keeperLabel = 'spfs/store';
 const none: ReadonlyMap<Digest, LayerBlob> = new Map();
 
 /**
@@ -79,8 +83,8 @@ export class Chains {
     const layers = object.kind === 'platform' ? object.layers : stackOf(object.digest);
     const name = linksOf(layers).at(-1)?.name;
     if (name === undefined) return;
-    const lease = leaseOf(object.digest);
-    const labels = { [objectLabel]: hexOf(object.digest) };
+    const lease = this.#leaseOf(object.digest);
+    const labels = { [objectLabel]: hexOf(object.digest), [keeperLabel]: this.#options.keeper() };
     const isNew = await leases.createNamed({ namespace: spfsNamespace, id: lease, labels, signal });
     try {
       const type = `snapshots/${this.#options.snapshotter}`;
@@ -94,16 +98,22 @@ export class Chains {
     }
   }
 
-  /** Gives up objects; unless something else keeps them, their snapshots are gone when this resolves. */
+  /** Gives up objects: unless something else keeps them, containerd's next garbage collection takes their snapshots. */
   async release(digests: readonly Digest[], signal: AbortSignal): Promise<void> {
-    await this.#holds.deleteAll(digests.map(leaseOf), signal);
+    for (const digest of digests) await this.#holds.delete(this.#leaseOf(digest), signal);
   }
 
-  /** The objects that are kept, by digest. */
+  /** Waits for a garbage collection, which may take long. */
+  async collect(signal: AbortSignal): Promise<void> {
+    const hold = await this.#holds.take('work', signal);
+    await hold.release(true);
+  }
+
+  /** The objects that are kept for this keeper, by digest. */
   async kept(signal: AbortSignal): Promise<readonly Digest[]> {
-    const filter = `labels.${JSON.stringify(objectLabel)}`;
+    const filter = `labels.${JSON.stringify(keeperLabel)}==${JSON.stringify(this.#options.keeper())}`;
     const found = await this.#options.containerd.leases.list(spfsNamespace, [filter], signal);
-    return found.map(({ id }): Digest => `sha256:${id.slice(objectLeasePrefix.length)}`);
+    return found.map(({ labels }) => parseDigest(`sha256:${labels[objectLabel]}`, 'what a lease of spfs keeps'));
   }
 
   /**
@@ -188,6 +198,11 @@ export class Chains {
     await hold.release(collect);
   }
 
+  /** Of fixed length, since containerd's identifiers have an end; what it means is in its labels. */
+  #leaseOf(digest: Digest): string {
+    return `spfs-object-${createHash('sha256').update(`${this.#options.keeper()}\0${digest}`).digest('hex')}`;
+  }
+
   async #stands(name: Digest, signal: AbortSignal): Promise<boolean> {
     try {
       await this.#tools.snapshots.stat(name, signal);
@@ -210,8 +225,4 @@ export class Chains {
 
 function stackOf(...layers: readonly Digest[]): OldestFirst<Digest> {
   return layers as unknown as OldestFirst<Digest>;
-}
-
-function leaseOf(digest: Digest): string {
-  return `${objectLeasePrefix}${hexOf(digest)}`;
 }

@@ -58,7 +58,7 @@ export class Holds {
     return { lease: id, release };
   }
 
-  /** Deletes the leases of processes that are gone. @returns how many there were. @throws what containerd answers */
+  /** Deletes the leases of processes that are gone, then waits for one garbage collection. @returns how many there were. @throws what containerd answers */
   async sweep(signal: AbortSignal): Promise<number> {
     const swept: string[] = [];
     for (const { id, labels } of await this.#leases.list(
@@ -68,14 +68,14 @@ export class Holds {
     )) {
       if (await isGone(labels)) swept.push(id);
     }
-    await this.deleteAll(swept, signal);
+    for (const [index, id] of swept.entries()) await this.#delete(id, index === swept.length - 1, signal);
     if (swept.length > 0) this.#log.info({ leases: swept }, 'swept what ended processes had left');
     return swept.length;
   }
 
-  /** Deletes leases, then waits for one garbage collection. @throws what containerd answers */
-  async deleteAll(leases: readonly string[], signal: AbortSignal): Promise<void> {
-    for (const [index, id] of leases.entries()) await this.#delete(id, index === leases.length - 1, signal);
+  /** Deletes any lease of namespace `spfs`, and waits for nothing. @throws what containerd answers */
+  delete(lease: string, signal: AbortSignal): Promise<void> {
+    return this.#delete(lease, false, signal);
   }
 
   async #delete(id: string, collect: boolean, signal?: AbortSignal): Promise<void> {

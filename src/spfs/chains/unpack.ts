@@ -60,9 +60,12 @@ export async function unpackInto({ snapshots, differ, log }: ChainTools, o: Unpa
   return layer;
 }
 
-/** Removes an active snapshot, when there is one. What stays is under the caller's lease, and goes with it. */
+/**
+ * Removes an active snapshot, when there is one. What stays is under the caller's lease, and goes with it: a failure is no news,
+ * least of all where what failed before failed for the same reason.
+ */
 export async function discard(snapshots: Snapshots, key: string, log: Logger): Promise<void> {
   await snapshots.remove(key).catch((error: unknown) => {
-    if (!isCode(error, 'not-found')) log.warn({ err: error, key }, 'could not remove an unfinished snapshot');
+    if (!isCode(error, 'not-found')) log.debug({ err: error, key }, 'could not remove an unfinished snapshot');
   });
 }

@@ -78,7 +78,7 @@ export const settings = {
     toml: 'vm.kernel',
     flag: '--kernel',
     environment: 'SPFS_VM_KERNEL',
-    default: "the host's running kernel",
+    default: "the host's running kernel, else the newest installed",
     fallback: undefined,
     meaning: 'kernel that the guest boots',
     schema: path,

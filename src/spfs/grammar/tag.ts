@@ -34,6 +34,8 @@ export function parseTagName(text: string): string {
     const next = `write ${text.slice(0, version)}`;
     throw tagError(text, { at: version, what: 'a version cannot be given here', next });
   }
+  const blank = text.search(/\s/u);
+  if (blank !== -1) throw tagError(text, { at: blank, what: 'a tag has no white space', next: tagRule });
   return parseTagSpec(text).name;
 }
 

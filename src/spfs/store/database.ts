@@ -1,3 +1,4 @@
+import { randomUUID } from 'node:crypto';
 import { rename, rm, stat } from 'node:fs/promises';
 import { dirname } from 'node:path';
 import { Level } from 'level';
@@ -13,7 +14,7 @@ type Table = ReturnType<typeof tableOf>;
  *
  * - `objects`: digest in base32 → the layer or platform as JSON
  * - `tags`: name + NUL + sequence, 16 digits → the entry as JSON (NUL cannot be part of a name)
- * - `meta`: `format` → version of this layout; `counters` → {@link Counters} as JSON
+ * - `meta`: `format` → version of this layout; `id` → what tells this store from others; `counters` → {@link Counters} as JSON
  */
 export interface Database {
   readonly folder: string;
@@ -39,6 +40,7 @@ export interface Counters {
 
 const formatVersion = 1;
 const formatKey = 'format';
+const idKey = 'id';
 const countersKey = 'counters';
 
 export function putCounters({ meta }: Database, counters: Counters): Operation {
@@ -51,11 +53,11 @@ export function putCounters({ meta }: Database, counters: Counters): Operation {
  * @throws SnapshotterError `data-loss` when it is damaged; `failed-precondition` when a program that does not know the lock
  *   holds it, or a newer release wrote it; `resource-exhausted` when the disk is full
  */
-export async function openDatabase(folder: string): Promise<{ database: Database; counters: Counters }> {
+export async function openDatabase(folder: string): Promise<{ database: Database; id: string; counters: Counters }> {
   if (!(await isFolder(folder))) await create(folder);
   const database = await opened(folder, false);
   try {
-    return { database, counters: await verified(database) };
+    return { database, ...(await verified(database)) };
   } catch (error) {
     await database.level.close();
     throw fromStore(error, folder);
@@ -82,7 +84,8 @@ async function create(folder: string): Promise<void> {
     await rm(unfinished, { recursive: true, force: true });
     const database = await opened(unfinished, true);
     const format = { type: 'put', sublevel: database.meta, key: formatKey, value: String(formatVersion) } as const;
-    const batch = [format, putCounters(database, { objects: 0, entries: 0, commits: 0 })];
+    const id = { type: 'put', sublevel: database.meta, key: idKey, value: randomUUID() } as const;
+    const batch = [format, id, putCounters(database, { objects: 0, entries: 0, commits: 0 })];
     await database.level.batch(batch, { sync: true }).finally(() => database.level.close());
     await syncFolder(unfinished);
     await rename(unfinished, folder);
@@ -113,9 +116,9 @@ async function isFolder(folder: string): Promise<boolean> {
   throw damaged(folder, 'it is not a folder');
 }
 
-async function verified(database: Database): Promise<Counters> {
+async function verified(database: Database): Promise<{ id: string; counters: Counters }> {
   const { folder, meta, objects, tags } = database;
-  const [format, text] = await meta.getMany([formatKey, countersKey]);
+  const [format, id, text] = await meta.getMany([formatKey, idKey, countersKey]);
   if (format !== undefined && Number(format) > formatVersion) {
     throw new SnapshotterError('failed-precondition', `${folder} has format version ${format}`, {
       facts: { path: folder, version: format, newestKnown: formatVersion },
@@ -123,14 +126,14 @@ async function verified(database: Database): Promise<Counters> {
     });
   }
   const counters = parseCounters(text);
-  if (format !== String(formatVersion) || !counters)
-    throw damaged(folder, 'its format version or counters are missing');
+  if (format !== String(formatVersion) || id === undefined || !counters)
+    throw damaged(folder, 'its format version, id or counters are missing');
   const [objectsLeft, entriesLeft] = [(await objects.keys().all()).length, (await tags.keys().all()).length];
   if (objectsLeft !== counters.objects) throw damaged(folder, `${objectsLeft} of ${counters.objects} objects are left`);
   if (entriesLeft !== counters.entries) {
     throw damaged(folder, `${entriesLeft} of ${counters.entries} tag entries are left`);
   }
-  return counters;
+  return { id, counters };
 }
 
 /** Whether a batch that failed is there all the same: a sync can fail after the append. */

@@ -22,6 +22,7 @@ export class SpfsStore {
   readonly #waitMs: number;
   /** An flock is no order among the calls of one process: these wait here. */
   readonly #turns = new Slots(1);
+  #id: string | undefined;
   readonly #current = new AsyncLocalStorage<{ isOpen: boolean }>();
 
   /** @param o.waitMs how long a call waits for another process */
@@ -29,6 +30,17 @@ export class SpfsStore {
     this.#root = o.root;
     this.#log = o.log;
     this.#waitMs = o.waitMs ?? defaultWaitMs;
+  }
+
+  /**
+   * What tells this store from others, wherever it lies: made with it. Known from the first turn on.
+   *
+   * @throws SnapshotterError `internal` before
+   */
+  get id(): string {
+    if (this.#id === undefined)
+      throw new SnapshotterError('internal', 'store: it was not opened, so its id is not known');
+    return this.#id;
   }
 
   /**
@@ -79,6 +91,7 @@ export class SpfsStore {
           scope.defer('the lock of the store', () => lock.release());
           const open = await openDatabase(databasePath(this.#root));
           scope.defer('the store', () => open.database.level.close());
+          this.#id = open.id;
           const turn = { isOpen: true };
           scope.defer('the turn', () => void (turn.isOpen = false));
           return this.#current.run(turn, () => work(open));

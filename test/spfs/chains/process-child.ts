@@ -12,7 +12,7 @@ const [address = '', work = '', ...rest] = process.argv.slice(2);
 const log = silentLogger();
 const { signal } = new AbortController();
 const containerd = connectAsClient({ address, defaultNamespace: 'spfs', log });
-const chains = new Chains({ containerd, snapshotter: 'spin-erofs', log });
+const chains = new Chains({ containerd, snapshotter: 'spin-erofs', keeper: () => 'test', log });
 
 if (work === 'open') {
   const layers = rest.map((text) => parseDigest(text)) as unknown as OldestFirst<Digest>;

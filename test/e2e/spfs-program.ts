@@ -1,0 +1,47 @@
+import { join } from 'node:path';
+
+import { execa } from 'execa';
+import { expect } from 'vitest';
+
+import { guestKernel } from '../../scripts/rig/kernel.js';
+import type { Rig } from '../../scripts/rig/rig.js';
+import { packageRoot } from '../../src/package.js';
+
+type Variables = Readonly<Record<string, string>>;
+
+/** The built `spfs` beside one rig, with a storage root of its own there. */
+export class SpfsProgram {
+  static readonly path = join(packageRoot(), 'dist', 'cmd', 'spfs', 'main.js');
+  readonly #rig: Rig;
+
+  constructor(rig: Rig) {
+    this.#rig = rig;
+  }
+
+  get storageRoot(): string {
+    return join(this.#rig.folder, 'spfs');
+  }
+
+  /** Nothing of the user who runs the tests has a part in it. */
+  environment(more: Variables = {}): Variables {
+    return {
+      SPFS_STORAGE_ROOT: this.storageRoot,
+      CONTAINERD_ADDRESS: this.#rig.containerd.address,
+      SPFS_VM_KERNEL: guestKernel.vmlinuz,
+      HOME: this.#rig.folder,
+      ...more,
+    };
+  }
+
+  /** Whatever the exit code; a promise that is the process, too. */
+  try(args: readonly string[], { env = {}, input = '' }: { readonly env?: Variables; readonly input?: string } = {}) {
+    return execa(SpfsProgram.path, args, { env: this.environment(env), reject: false, input, timeout: 120_000 });
+  }
+
+  /** Standard output of a command that must succeed without a complaint. */
+  async run(...args: readonly string[]): Promise<string> {
+    const { exitCode, stdout, stderr } = await this.try(args);
+    expect([exitCode, stderr]).toEqual([0, expect.not.stringContaining('spfs:')]);
+    return stdout;
+  }
+}
