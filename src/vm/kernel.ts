@@ -1,9 +1,8 @@
-import { mkdtemp, open, readFile, rm } from 'node:fs/promises';
-import { tmpdir } from 'node:os';
+import { open, readFile, rm } from 'node:fs/promises';
 import { basename, extname, join } from 'node:path';
 
 import { errnoOf, SnapshotterError } from '../errors.js';
-import { run } from '../host/index.js';
+import { makeTemporaryFolder, run } from '../host/index.js';
 
 /** A kernel whose modules were prepared: decompressed, in one folder. */
 export interface PreparedKernel {
@@ -71,7 +70,7 @@ async function decompressed(
   signal: AbortSignal | undefined,
 ): Promise<Buffer> {
   await readNeeded(path, 'a module of the guest kernel');
-  const folder = await mkdtemp(join(tmpdir(), 'erofs-snapshotter-module-'));
+  const folder = await makeTemporaryFolder('module');
   try {
     const file = await open(join(folder, 'module'), 'wx+', 0o600);
     try {
