@@ -1,4 +1,4 @@
-import { errnoOf } from '../../src/errors.js';
+import { errnoOf, SnapshotterError } from '../../src/errors.js';
 
 /** Writes to standard output, and waits until it was taken. */
 async function print(text: string): Promise<void> {
@@ -15,7 +15,9 @@ async function print(text: string): Promise<void> {
 
 /** Whether something failed since nobody reads this program's output any more. */
 export function readerIsGone(error: unknown): boolean {
-  return errnoOf(error) === 'EPIPE';
+  if (errnoOf(error) === 'EPIPE') return true;
+  // A tool that writes to this program's output is killed for that.
+  return error instanceof SnapshotterError && error.facts['signal'] === 'SIGPIPE';
 }
 
 export function printJson(value: unknown): Promise<void> {
