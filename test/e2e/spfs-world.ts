@@ -19,7 +19,7 @@ const mostMs = 150_000;
 
 type Variables = Readonly<Record<string, string>>;
 
-/** A world whose demo image was pulled, with a storage root of spfs. */
+/** A world with a storage root of spfs. */
 export interface SpfsWorld extends World {
   /** Where `write` writes. */
   readonly files: string;
@@ -46,7 +46,6 @@ export interface SpfsWorld extends World {
 export async function startSpfsWorld(): Promise<SpfsWorld> {
   const world = await startWorld();
   try {
-    await world.pull();
     return await withSpfs(world);
   } catch (error) {
     await world.close();

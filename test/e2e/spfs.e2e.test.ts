@@ -16,6 +16,7 @@ requires(...spfsNeeds)('spfs', () => {
 
   beforeAll(async () => {
     world = await startSpfsWorld();
+    await world.pull();
     const { files, write, spfs } = world;
     second = await secondImage();
     await write('directory/where', 'first directory\n');
