@@ -1,9 +1,9 @@
 import { randomBytes } from 'node:crypto';
-import { mkdir, mkdtemp, rm, writeFile } from 'node:fs/promises';
-import { tmpdir } from 'node:os';
+import { mkdir, rm, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 
 import { SnapshotterError } from '../errors.js';
+import { makeTemporaryFolder } from '../host/index.js';
 import { type Logger } from '../log.js';
 import { Scope } from '../scope.js';
 import { type Accelerator, type Machine, qemuArguments, qemuProgram } from './arguments.js';
@@ -81,7 +81,7 @@ export async function shareCommand(boot: Boot, machine: Machine, folder: string)
 export async function bootGuest(boot: Boot, accelerator: Accelerator): Promise<RunningGuest> {
   const scope = new Scope(boot.log);
   try {
-    const folder = await mkdtemp(join(tmpdir(), 'erofs-snapshotter-guest-'));
+    const folder = await makeTemporaryFolder('guest');
     scope.defer(folder, () => rm(folder, { recursive: true, force: true }));
     const machine = machineOf(boot, accelerator, folder);
     await writeFile(machine.initramfs, await buildInitramfs(boot), { mode: 0o600 });

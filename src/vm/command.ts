@@ -26,11 +26,12 @@ export function commandScript(command: GuestCommand): Buffer {
   // The guest starts programs through env, which takes a word with "=" for a variable.
   if (Buffer.from(program).includes('=')) throw refused('the program for the guest has "=" in its name');
   if (command.cwd !== undefined && !command.cwd.startsWith('/')) {
-    throw refused(`the working directory ${JSON.stringify(command.cwd)} is not absolute`);
+    throw refused(`the working directory ${JSON.stringify(command.cwd)} is not absolute`, 'give an absolute path');
   }
   const environment = { ...defaultEnvironment, ...command.env };
   const assignments = Object.entries(environment).map(([name, value]) => {
-    if (name === '' || name.includes('=')) throw refused(`${JSON.stringify(name)} cannot name an environment variable`);
+    if (name === '' || name.includes('='))
+      throw refused(`${JSON.stringify(name)} cannot name an environment variable`, 'give a name without "="');
     return quote(`${name}=${value}`);
   });
   return Buffer.concat([
@@ -55,6 +56,6 @@ export function quote(text: string | Uint8Array): Buffer {
   return Buffer.from(`'${bytes.toString('latin1').replaceAll("'", `'\\''`)}'`, 'latin1');
 }
 
-function refused(message: string): SnapshotterError {
-  return new SnapshotterError('invalid-argument', message, { next: 'give a program, then its arguments' });
+function refused(message: string, next = 'give a program, then its arguments'): SnapshotterError {
+  return new SnapshotterError('invalid-argument', message, { next });
 }

@@ -4,6 +4,8 @@ import type { Tail } from './tail.js';
 
 /** What is known about a machine that did not do what it should. */
 export interface Remains {
+  /** Absent once its command has started: then the kernel has shown that it can. */
+  readonly kernel: string | undefined;
   readonly program: string;
   readonly console: Tail;
   readonly qemu: Child;
@@ -21,8 +23,8 @@ export function cancelled(signal: AbortSignal | undefined): SnapshotterError {
 }
 
 export function overdue(what: string, milliseconds: number, remains: Remains): SnapshotterError {
-  const message = `the guest did not ${what} within ${milliseconds} ms${lastWords(remains)}`;
-  const next = 'give it more time, or look at its console';
+  const message = `${guestOf(remains)} did not ${what} within ${milliseconds / 1000} s${lastWords(remains)}`;
+  const next = 'give it more time (vm.boot_timeout_seconds in spfs.toml for its start), or see what it last said';
   return new SnapshotterError('deadline-exceeded', message, { facts: factsOf(remains), next });
 }
 
@@ -30,7 +32,9 @@ export function overdue(what: string, milliseconds: number, remains: Remains): S
 export function gaveUp(reason: string, remains: Remains): SnapshotterError {
   return new SnapshotterError('failed-precondition', `the guest failed: ${reason}`, {
     facts: factsOf(remains),
-    next: 'check the disks, and that the guest kernel is 6.4 or later with erofs, overlay and ext4',
+    next: /\blive\b/.test(reason)
+      ? 'mend the live layer that binds there, or leave it out'
+      : 'check the disks, and that the guest kernel is 6.4 or later with erofs, overlay and ext4',
   });
 }
 
@@ -38,11 +42,13 @@ export function died(ending: Ending, remains: Remains): SnapshotterError {
   const panic = /Kernel panic[^\n]*/.exec(remains.console.text())?.[0];
   const killed = ending.signal === undefined ? '' : ` (${remains.program} was killed by ${ending.signal})`;
   const what =
-    panic === undefined ? `the guest ended without a report${killed}` : `the guest's kernel gave up: ${panic}`;
+    panic === undefined
+      ? `${guestOf(remains)} ended without a report${killed}`
+      : `the guest's kernel gave up: ${panic}`;
   const facts = { ...factsOf(remains), exitCode: ending.exitCode ?? -1 };
   return new SnapshotterError('internal', `${what}${lastWords(remains)}`, {
     facts,
-    next: 'see the console for the cause',
+    next: nextAfter(ending, remains.kernel === undefined || panic !== undefined ? seeLastWords : otherKernel),
   });
 }
 
@@ -52,8 +58,21 @@ export function shareServerEnded(server: Child, ending: Ending): SnapshotterErro
   const said = stderr === '' ? '' : `; it last said:\n${lastLines(stderr)}`;
   return new SnapshotterError('internal', `virtiofsd, which shares the live layers, ended ${how}${said}`, {
     facts: { tool: 'virtiofsd', exitCode: ending.exitCode ?? -1, stderr },
-    next: 'see its messages for the cause',
+    next: nextAfter(ending, seeLastWords),
   });
+}
+
+const seeLastWords = 'see what it last said for the cause';
+const otherKernel = 'check that it is a kernel for this machine, or name another one with --kernel';
+
+function guestOf({ kernel }: Remains): string {
+  return kernel === undefined ? 'the guest' : `the guest with the kernel ${kernel}`;
+}
+
+/** The kernel kills with SIGKILL what it has no memory for. */
+function nextAfter({ signal }: Ending, otherwise: string): string {
+  if (signal !== 'SIGKILL') return otherwise;
+  return 'run it again; `dmesg` tells whether the machine was out of memory: then give the guest less with --memory';
 }
 
 function lastWords({ console, qemu }: Remains): string {

@@ -1,11 +1,10 @@
-import { mkdtemp, open, readFile, rm } from 'node:fs/promises';
-import { tmpdir } from 'node:os';
+import { open, readFile, rm } from 'node:fs/promises';
 import { basename, join } from 'node:path';
 import { promisify } from 'node:util';
 import { gunzip } from 'node:zlib';
 
 import { SnapshotterError } from '../errors.js';
-import { run } from '../host/index.js';
+import { makeTemporaryFolder, run } from '../host/index.js';
 import { type GuestKernel, type PreparedKernel, readNeeded } from './kernel.js';
 
 /** A module as the guest loads it. */
@@ -72,7 +71,7 @@ async function throughProgram(
   [program, ...args]: readonly [string, ...string[]],
   signal: AbortSignal | undefined,
 ): Promise<Buffer> {
-  const folder = await mkdtemp(join(tmpdir(), 'erofs-snapshotter-module-'));
+  const folder = await makeTemporaryFolder('module');
   try {
     const file = await open(join(folder, 'module'), 'wx+', 0o600);
     try {

@@ -192,8 +192,9 @@ export class RunningGuest implements Guest {
   }
 
   #remains(): failures.Remains {
-    const { program, qemu } = this.#running;
-    return { program, qemu, console: this.#console };
+    const { program, qemu, machine } = this.#running;
+    const kernel = this.#bootSeconds === undefined ? machine.vmlinuz : undefined;
+    return { kernel, program, qemu, console: this.#console };
   }
 }
 

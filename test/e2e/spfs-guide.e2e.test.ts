@@ -6,7 +6,7 @@ import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 
 import { packageRoot } from '../../src/package.js';
 import { requires } from '../harness/requires.js';
-import { SpfsProgram } from './spfs-program.js';
+import { SpfsProgram, spfsProgram } from './spfs-program.js';
 import { startWorld, type World } from './world.js';
 
 /** What the reader of the guide has: an image of this name, of which ours takes the place, and a folder `build`. */
@@ -50,7 +50,7 @@ requires(
     await mkdir(join(folder, 'build', 'bin'), { recursive: true });
     await writeFile(join(folder, 'build', 'bin', 'tool'), '#!/bin/sh\necho tools\n', { mode: 0o755 });
     await mkdir(join(folder, 'path'));
-    await symlink(SpfsProgram.path, join(folder, 'path', 'spfs'));
+    await symlink(spfsProgram, join(folder, 'path', 'spfs'));
   });
   afterAll(() => world.close());
 

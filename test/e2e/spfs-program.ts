@@ -7,15 +7,19 @@ import { guestKernel } from '../../scripts/rig/kernel.js';
 import type { Rig } from '../../scripts/rig/rig.js';
 import { packageRoot } from '../../src/package.js';
 
-type Variables = Readonly<Record<string, string>>;
+export type Variables = Readonly<Record<string, string>>;
+
+export const spfsProgram = join(packageRoot(), 'dist', 'cmd', 'spfs', 'main.js');
 
 /** The built `spfs` beside one rig, with a storage root of its own there. */
 export class SpfsProgram {
-  static readonly path = join(packageRoot(), 'dist', 'cmd', 'spfs', 'main.js');
-  readonly #rig: Rig;
+  readonly #rig: Pick<Rig, 'folder' | 'containerd'>;
+  readonly #variables: Variables;
 
-  constructor(rig: Rig) {
+  /** @param variables what it is given besides */
+  constructor(rig: Pick<Rig, 'folder' | 'containerd'>, variables: Variables = {}) {
     this.#rig = rig;
+    this.#variables = variables;
   }
 
   get storageRoot(): string {
@@ -29,13 +33,14 @@ export class SpfsProgram {
       CONTAINERD_ADDRESS: this.#rig.containerd.address,
       SPFS_VM_KERNEL: guestKernel.vmlinuz,
       HOME: this.#rig.folder,
+      ...this.#variables,
       ...more,
     };
   }
 
   /** Whatever the exit code; a promise that is the process, too. */
   try(args: readonly string[], { env = {}, input = '' }: { readonly env?: Variables; readonly input?: string } = {}) {
-    return execa(SpfsProgram.path, args, { env: this.environment(env), reject: false, input, timeout: 120_000 });
+    return execa(spfsProgram, args, { env: this.environment(env), reject: false, input, timeout: 150_000 });
   }
 
   /** Standard output of a command that must succeed without a complaint. */

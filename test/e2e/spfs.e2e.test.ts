@@ -1,35 +1,25 @@
-import { mkdir, readdir, symlink, writeFile } from 'node:fs/promises';
+import { mkdir, readdir, symlink } from 'node:fs/promises';
 import { join } from 'node:path';
 
 import { execa } from 'execa';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 
-import { guestKernel } from '../../scripts/rig/kernel.js';
 import { LayerTar } from '../../scripts/rig/layer-tar.js';
 import { LayoutWriter } from '../../scripts/rig/oci-layout.js';
 import { pushImage } from '../../scripts/rig/push.js';
-import { packageRoot } from '../../src/package.js';
 import { requires } from '../harness/requires.js';
-import { startWorld, type World } from './world.js';
+import { spfsProgram } from './spfs-program.js';
+import { spfsNeeds, startSpfsWorld, type SpfsWorld } from './spfs-world.js';
 
-const program = join(packageRoot(), 'dist', 'cmd', 'spfs', 'main.js');
-const chain = ['mkfs.erofs', 'containerd', 'registry', 'demo-packages'] as const;
-const guest = ['qemu', 'guest-kernel', 'virtiofsd'] as const;
-
-requires(
-  'root',
-  ...chain,
-  ...guest,
-)('spfs', () => {
-  let world: World;
+requires(...spfsNeeds)('spfs', () => {
+  let world: SpfsWorld;
   let second: string;
-  let files: string;
 
   beforeAll(async () => {
-    world = await startWorld();
+    world = await startSpfsWorld();
     await world.pull();
+    const { files, write, spfs } = world;
     second = await secondImage();
-    files = join(world.folder, 'files');
     await write('directory/where', 'first directory\n');
     await write('newer/where', 'second directory\n');
     await write('live/now', 'live\n');
@@ -40,13 +30,6 @@ requires(
     await spfs('import', join(files, 'newer'), '--tag', 'demo/directory');
   });
   afterAll(() => world.close());
-
-  async function write(path: string, content: string): Promise<string> {
-    const file = join(files, path);
-    await mkdir(join(file, '..'), { recursive: true });
-    await writeFile(file, content);
-    return file;
-  }
 
   async function secondImage(): Promise<string> {
     const folder = join(world.folder, 'second');
@@ -62,63 +45,48 @@ requires(
     return name;
   }
 
-  function environment(more: Readonly<Record<string, string>> = {}) {
-    return {
-      SPFS_STORAGE_ROOT: join(world.folder, 'spfs'),
-      CONTAINERD_ADDRESS: world.containerd.address,
-      SPFS_VM_KERNEL: guestKernel.vmlinuz,
-      HOME: world.folder,
-      ...more,
-    };
-  }
-
-  function trySpfs(args: readonly string[], more: Readonly<Record<string, string>> = {}, input = '') {
-    return execa(program, args, { env: environment(more), reject: false, input, timeout: 120_000 });
-  }
-
-  async function spfs(...args: readonly string[]): Promise<string> {
-    const { exitCode, stdout, stderr } = await trySpfs(args);
-    expect([exitCode, stderr]).toEqual([0, expect.not.stringContaining('spfs:')]);
-    return stdout;
-  }
-
-  const ctr = (...args: readonly string[]) => world.containerd.ctr(['-n', 'spfs', ...args]);
-  const snapshots = () => ctr('snapshots', '--snapshotter', 'spin-erofs', 'ls');
-  const runLeases = async () =>
-    (await ctr('leases', 'ls', '-q')).split('\n').filter((id) => /spfs-(run|work)/.test(id));
+  const snapshots = () => world.ctrSpfs('snapshots', '--snapshotter', 'spin-erofs', 'ls');
 
   it('runs a command in nested run specs, digests, tags, older versions and a live layer', async () => {
-    const [{ digest }] = JSON.parse(await spfs('info', 'demo/second', '--json')) as [{ digest: string }];
-    const inner = await write('inner.spfs.yaml', `api: spfs/v0/runspec\nlayers: [${digest}, demo/directory~1]\n`);
-    const outer = await write('outer.spfs.yaml', `api: spfs/v0/runspec\nlayers: [demo/image, ${inner}]\n`);
+    const [{ digest }] = JSON.parse(await world.spfs('info', 'demo/second', '--json')) as [{ digest: string }];
+    const inner = await world.write('inner.spfs.yaml', `api: spfs/v0/runspec\nlayers: [${digest}, demo/directory~1]\n`);
+    const outer = await world.write('outer.spfs.yaml', `api: spfs/v0/runspec\nlayers: [demo/image, ${inner}]\n`);
     const script = 'cat /spfs/where /spfs/only-second /spfs/etc/image-id /spfs/now; cat; echo aside >&2; exit 7';
-    const result = await trySpfs(['run', `${outer}+${join(files, 'live')}`, '--', 'sh', '-c', script], {}, 'input\n');
+    const result = await world.trySpfs(
+      ['run', `${outer}+${join(world.files, 'live')}`, '--', 'sh', '-c', script],
+      {},
+      'input\n',
+    );
     expect(result.stdout).toBe('first directory\nonly in the second image\ndemo\nlive\ninput');
     expect(result.stderr).toBe('aside');
     expect(result.exitCode).toBe(7);
-    expect(await runLeases()).toEqual([]);
+    expect(await world.runLeases()).toEqual([]);
   });
 
   it('lists and prints files, without a mount', async () => {
-    expect(await spfs('cat', 'demo/image+demo/directory', 'where', 'etc/image-id')).toBe('second directory\ndemo');
-    expect((await spfs('ls', 'demo/second')).split('\n')).toEqual(['only-second', 'where']);
-    expect(await runLeases()).toEqual([]);
+    expect(await world.spfs('cat', 'demo/image+demo/directory', 'where', 'etc/image-id')).toBe(
+      'second directory\ndemo',
+    );
+    expect((await world.spfs('ls', 'demo/second')).split('\n')).toEqual(['only-second', 'where']);
+    expect(await world.runLeases()).toEqual([]);
   });
 
   it('shows history, objects and what would be used', async () => {
-    expect((await spfs('log', 'demo/directory')).split('\n')).toHaveLength(2);
-    expect(await spfs('info', 'demo/image')).toMatch(/^platform:\n refs: [A-Z2-7]{8} -> demo\/image\n/);
-    const mounts = JSON.parse(await spfs('run', 'demo/image', '--print', 'mounts', '--json')) as { stack: unknown };
+    expect((await world.spfs('log', 'demo/directory')).split('\n')).toHaveLength(2);
+    expect(await world.spfs('info', 'demo/image')).toMatch(/^platform:\n refs: [A-Z2-7]{8} -> demo\/image\n/);
+    const mounts = JSON.parse(await world.spfs('run', 'demo/image', '--print', 'mounts', '--json')) as {
+      stack: unknown;
+    };
     expect(mounts.stack).toMatchObject([{ type: 'format/erofs' }]);
-    const chain = JSON.parse(await spfs('run', 'demo/image', '--print', 'chain', '--json')) as { chain: string };
+    const chain = JSON.parse(await world.spfs('run', 'demo/image', '--print', 'chain', '--json')) as { chain: string };
     expect(chain.chain).toBe(world.chain.at(-1));
-    expect(await spfs('run', 'demo/image', '--print', 'qemu')).toContain('qemu-system-');
-    expect(await runLeases()).toEqual([]);
+    expect(await world.spfs('run', 'demo/image', '--print', 'qemu')).toContain('qemu-system-');
+    expect(await world.runLeases()).toEqual([]);
   });
 
   it.each(['tags', 'cat demo/second where'])('does not mind a reader that stops: %s', async (line) => {
-    const script = `"${program}" ${line} | true; echo "\${PIPESTATUS[0]}"`;
-    const { stdout, stderr } = await execa('bash', ['-c', script], { env: environment() });
+    const script = `"${spfsProgram}" ${line} | true; echo "\${PIPESTATUS[0]}"`;
+    const { stdout, stderr } = await execa('bash', ['-c', script], { env: world.environment() });
     expect([stdout, stderr]).toEqual(['0', '']);
   });
 
@@ -135,42 +103,42 @@ requires(
       ['a path that is not there', ['cat', 'demo/second', 'nope'], /demo\/second has no nope/],
       ['editing', ['run', '--edit', 'demo/image', '--', 'true'], /--edit is for a later version/],
     ])('%s', async (_, args, message) => {
-      const result = await trySpfs(args);
+      const result = await world.trySpfs(args);
       expect([result.exitCode, result.stderr]).toEqual([125, expect.stringMatching(message)]);
-      expect(await runLeases()).toEqual([]);
+      expect(await world.runLeases()).toEqual([]);
     });
 
     it('a run spec that includes itself, and a live layer that escapes', async () => {
-      const self = join(files, 'self.spfs.yaml');
-      await write('self.spfs.yaml', `api: spfs/v0/runspec\nlayers: [${self}]\n`);
-      await write('escape/layer.spfs.yaml', 'api: spfs/v0/livelayer\ncontents: [{bind: out, dest: x}]\n');
-      await symlink('/etc', join(files, 'escape/out'));
-      for (const path of [self, join(files, 'escape')]) {
-        const result = await trySpfs(['run', path, '--', 'true']);
+      const self = join(world.files, 'self.spfs.yaml');
+      await world.write('self.spfs.yaml', `api: spfs/v0/runspec\nlayers: [${self}]\n`);
+      await world.write('escape/layer.spfs.yaml', 'api: spfs/v0/livelayer\ncontents: [{bind: out, dest: x}]\n');
+      await symlink('/etc', join(world.files, 'escape/out'));
+      for (const path of [self, join(world.files, 'escape')]) {
+        const result = await world.trySpfs(['run', path, '--', 'true']);
         expect([result.exitCode, result.stderr]).toEqual([125, expect.stringContaining('next: ')]);
       }
     });
 
     it('a containerd that is not there', async () => {
       const more = { CONTAINERD_ADDRESS: join(world.folder, 'none.sock') };
-      const result = await trySpfs(['untag', 'demo/image'], more);
+      const result = await world.trySpfs(['untag', 'demo/image'], more);
       expect([result.exitCode, result.stderr]).toEqual([125, expect.stringMatching(/does not answer.*\nnext: start/s)]);
-      expect(await spfs('tags', 'demo/image')).toContain('demo/image');
+      expect(await world.spfs('tags', 'demo/image')).toContain('demo/image');
     });
 
     it('mistakes of usage, with another exit code', async () => {
       for (const args of [['run', 'demo/image'], ['nonsense'], ['commit']]) {
-        expect((await trySpfs(args)).exitCode).toBe(2);
+        expect((await world.trySpfs(args)).exitCode).toBe(2);
       }
     });
   });
 
   it('keeps chains while they are tagged, and gives them up with the last tag', async () => {
-    await ctr('content', 'prune', 'references').catch(() => undefined);
+    await world.ctrSpfs('content', 'prune', 'references').catch(() => undefined);
     for (const name of world.chain) expect(await snapshots()).toContain(name);
-    await spfs('untag', 'demo/image', 'demo/second', 'demo/directory');
+    await world.spfs('untag', 'demo/image', 'demo/second', 'demo/directory');
     expect((await snapshots()).trim().split('\n')).toHaveLength(1);
-    expect(await ctr('leases', 'ls', '-q')).toBe('');
+    expect(await world.ctrSpfs('leases', 'ls', '-q')).toBe('');
     expect((await readdir(join(world.root, 'snapshots'))).length).toBeGreaterThan(0);
   });
 });

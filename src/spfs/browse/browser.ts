@@ -80,13 +80,16 @@ function withTarget(files: ErofsFiles, entry: NamedFile): Listing {
 /** An empty stack has a root, and nothing in it. */
 function emptyStack(reference: string, path: string): readonly Listing[] {
   if (/^[/.]*$/.test(belowStack(path))) return [];
-  throw new SnapshotterError('not-found', `${reference} has no ${printableName(path)}: it has no layers`);
+  throw new SnapshotterError('not-found', `${reference} has no ${printableName(path)}: it has no layers`, {
+    facts: { reference },
+    next: 'name a tag or a digest: `spfs tags` lists the tags',
+  });
 }
 
 function notAFile(reference: string, path: string, kind: string): SnapshotterError {
   const shown = printableName(path);
   return new SnapshotterError('failed-precondition', `${shown} in ${reference} is a ${kind} and no file`, {
     facts: { reference, path: shown, kind },
-    ...(kind === 'directory' ? { next: `\`spfs ls ${reference} ${shown}\` lists it` } : {}),
+    next: kind === 'directory' ? `\`spfs ls ${reference} ${shown}\` lists it` : 'name a regular file',
   });
 }
