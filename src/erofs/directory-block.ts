@@ -38,13 +38,13 @@ export class DirectoryBlock {
     return this.#block.toString('latin1', start, padding === -1 ? end : padding);
   }
 
+  isDirectory(index: number): boolean {
+    return this.#block[index * direntSize + 10] === directoryFileType;
+  }
+
   entry(index: number): DirectoryEntry {
-    const at = index * direntSize;
-    return {
-      name: this.name(index),
-      nid: Number(this.#block.readBigUInt64LE(at)),
-      isDirectory: this.#block.readUInt8(at + 10) === directoryFileType,
-    };
+    const nid = Number(this.#block.readBigUInt64LE(index * direntSize));
+    return { name: this.name(index), nid, isDirectory: this.isDirectory(index) };
   }
 }
 

@@ -11,12 +11,6 @@ import { damaged, readSuperblockOf, renewChecksum, withImage } from './superbloc
 import { readRootAttributes } from './root.js';
 import { ImageTree, type Directory } from './tree.js';
 
-interface Inheriting {
-  readonly image: string;
-  readonly layers: OldestFirst<Layer>;
-  readonly signal?: AbortSignal | undefined;
-}
-
 /** A directory as one layer has it. */
 interface Place {
   readonly layer: LayerTree;
@@ -28,10 +22,22 @@ interface LayerTree {
   readonly hasImpliedFolders: boolean;
 }
 
-/** The same directory in the merged image and in the layers that have it and are not hidden, newest first. */
-interface Merged {
-  readonly directory: Directory;
-  readonly places: readonly Place[];
+/** A directory that gets attributes, or leads to one that does. */
+interface Branch {
+  /** A byte string (latin1). */
+  readonly name: string;
+  readonly above: Branch | undefined;
+  readonly attributes: RootAttributes | undefined;
+  /** Those that lead to attributes. */
+  readonly below: Branch[];
+  /** Whether the one above knows of it. */
+  isConnected: boolean;
+}
+
+/** What the layers say of directories that mkfs.erofs gets wrong. */
+export interface Inheritance {
+  readonly root: RootAttributes;
+  readonly directories: readonly Branch[];
 }
 
 /** Chunks of 16 KiB that all layers together keep in memory, and one layer at least. */
@@ -41,46 +47,71 @@ const chunksOfOne = 8;
 const directoriesATurn = 256;
 
 /**
- * Gives the merged image's root its attributes, and each directory that its newest layer only implies those of the newest older
- * layer that describes it, unless something between hides that: else 0755 root:root at time 0. Extended attributes are not
- * inherited, since there is no room for them.
+ * What the merged image's root, and each directory that its newest layer only implies, is to have: the attributes of the newest older
+ * layer that describes it, unless something between hides that; else 0755 root:root at time 0. Extended attributes are not inherited,
+ * since there is no room for them. The layers alone tell, so this can be found out while they are merged.
  *
- * @throws SnapshotterError `data-loss` when an image is damaged; `internal` when the merged image is not what the layers make
+ * @throws SnapshotterError `data-loss` when a layer is damaged; the signal's reason
  */
-export async function inheritAttributes(o: Inheriting): Promise<void> {
-  const { image, layers } = o;
+export async function findInheritance(
+  layers: OldestFirst<Layer>,
+  signal: AbortSignal | undefined,
+): Promise<Inheritance> {
   const root = await rootOf(layers);
+  if (!layers.some((layer) => impliedBy(layer.superblock).folders)) return { root, directories: [] };
+  return { root, directories: await withLayers(layers, (trees) => branchesOf(trees, signal)) };
+}
+
+/**
+ * Gives the directories of a merged image what they inherit.
+ *
+ * @throws SnapshotterError `data-loss` when the image is damaged; `internal` when it is not what the layers make
+ */
+export async function inherit(image: string, { root, directories }: Inheritance): Promise<void> {
   await withImage(image, 'r+', async (file) => {
     const superblock = await readSuperblockOf(file, image);
     const merged = new ImageTree(file, image, superblock);
     write(file, image, merged.root(), root);
-    if (layers.some((layer) => impliedBy(layer.superblock).folders)) {
-      await withLayers(layers, (trees) => inheritBelow(file, merged, trees, o));
+    const pending = [{ directory: merged.root(), below: directories }];
+    for (let parent = pending.pop(); parent !== undefined; parent = pending.pop()) {
+      for (const { name, attributes, below } of parent.below) {
+        const directory = merged.find(parent.directory, name);
+        if (directory === undefined || directory === 'other') throw unexpected(image, name);
+        if (attributes) write(file, image, directory, attributes);
+        pending.push({ directory, below });
+      }
     }
     await renewChecksum(file, image, superblock);
   });
 }
 
-async function inheritBelow(
-  file: FileHandle,
-  merged: ImageTree,
+async function branchesOf(
   newestFirst: readonly LayerTree[],
-  { image, signal }: Inheriting,
-): Promise<void> {
-  const places = newestFirst.map((layer) => ({ layer, directory: layer.tree.root() }));
-  const pending: Merged[] = [{ directory: merged.root(), places }];
+  signal: AbortSignal | undefined,
+): Promise<readonly Branch[]> {
+  const top: Branch = { name: '', above: undefined, attributes: undefined, below: [], isConnected: true };
+  const places: readonly Place[] = newestFirst.map((layer) => ({ layer, directory: layer.tree.root() }));
+  const pending = [{ branch: top, places }];
   let visited = 0;
   for (let parent = pending.pop(); parent !== undefined; parent = pending.pop()) {
     if (++visited % directoriesATurn === 0) await nextTurn(undefined, { signal });
     for (const name of namesBelow(parent.places)) {
       const below = descend(parent.places, name);
       if (below.length === 0) continue;
-      const directory = merged.find(parent.directory, name);
-      if (directory === undefined || directory === 'other') throw unexpected(image, name);
       const attributes = inherited(below);
-      if (attributes) write(file, image, directory, attributes);
-      pending.push({ directory, places: below });
+      const branch: Branch = { name, above: parent.branch, attributes, below: [], isConnected: false };
+      if (attributes) connect(branch);
+      pending.push({ branch, places: below });
     }
+  }
+  return top.below;
+}
+
+/** Whatever is connected leads to attributes, and so do all above it. */
+function connect(branch: Branch): void {
+  for (let at = branch; at.above && !at.isConnected; at = at.above) {
+    at.isConnected = true;
+    at.above.below.push(at);
   }
 }
 
@@ -95,7 +126,7 @@ function namesBelow(places: readonly Place[]): Set<string> {
   const names = new Set<string>();
   for (const { layer, directory } of places) {
     if (!layer.hasImpliedFolders) continue;
-    for (const [name] of layer.tree.childDirectories(directory)) names.add(name);
+    for (const { name } of layer.tree.directoryEntries(directory)) names.add(name);
   }
   return names;
 }

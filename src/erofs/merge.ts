@@ -3,7 +3,7 @@ import { EarlyFlush } from '../host/index.js';
 import { mapOldestFirst, type OldestFirst } from '../vocabulary.js';
 import { mergeArguments } from './args.js';
 import { verifyDevices, type Layer, type MergedImage } from './devices.js';
-import { inheritAttributes } from './inherit.js';
+import { findInheritance, inherit } from './inherit.js';
 import { makeImage, type ImageOptions } from './mkfs.js';
 import { mergedUuid } from './uuid.js';
 import { verifyLayer } from './verify.js';
@@ -29,15 +29,22 @@ export async function mergeLayers(o: MergeOptions): Promise<MergedImage> {
   const verified = await Promise.all(paths.map(async (path) => ({ path, superblock: await verifyLayer(path) })));
   const layers = verified as unknown as OldestFirst<Layer>;
   const uuid = mergedUuid(mapOldestFirst(layers, ({ superblock }) => superblock.uuid));
-  return makeImage(o, {
-    what: `merging ${paths.length} layers`,
-    args: mergeArguments({ output, uuid, layers: paths }),
-    check: async () => {
-      // Whoever publishes the image waits for the disk; it can begin with what the tool wrote while that is checked and mended.
-      new EarlyFlush(output).start();
-      await verifyDevices(output, layers);
-      await inheritAttributes({ image: output, layers, signal });
-      return verifyDevices(output, layers);
-    },
-  });
+  // The layers alone tell, so this need not wait for the tool.
+  const inheritance = findInheritance(layers, signal);
+  inheritance.catch(() => undefined); // thrown where it is awaited
+  try {
+    return await makeImage(o, {
+      what: `merging ${paths.length} layers`,
+      args: mergeArguments({ output, uuid, layers: paths }),
+      check: async () => {
+        // Whoever publishes the image waits for the disk; it can begin with what the tool wrote while that is checked and mended.
+        new EarlyFlush(output).start();
+        await verifyDevices(output, layers);
+        await inherit(output, await inheritance);
+        return verifyDevices(output, layers);
+      },
+    });
+  } finally {
+    await Promise.allSettled([inheritance]);
+  }
 }

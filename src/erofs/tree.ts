@@ -86,9 +86,15 @@ export class ImageTree {
     }
   }
 
-  *childDirectories(directory: Directory): Generator<readonly [name: string, child: Directory]> {
-    for (const entry of this.entries(directory)) {
-      if (entry.isDirectory) yield [entry.name, this.#child(entry)];
+  /** The entries that are directories. Most are not, and their names are not even read. */
+  *directoryEntries(directory: Directory): Generator<DirectoryEntry> {
+    for (let index = 0; index < this.#blockCount(directory); index += 1) {
+      const block = this.#block(directory, index);
+      for (let at = 0; at < block.count; at += 1) {
+        if (!block.isDirectory(at)) continue;
+        const entry = block.entry(at);
+        if (entry.name !== '.' && entry.name !== '..') yield entry;
+      }
     }
   }
 
@@ -115,7 +121,8 @@ export class ImageTree {
     const seen = new Set<number>();
     for (let directory = pending.pop(); directory !== undefined; directory = pending.pop()) {
       yield directory;
-      for (const [, child] of this.childDirectories(directory)) {
+      for (const entry of this.directoryEntries(directory)) {
+        const child = this.#child(entry);
         if (seen.has(child.offset)) throw damaged(this.#path, 'a directory in it has two parents');
         seen.add(child.offset);
         pending.push(child);
