@@ -94,7 +94,7 @@ export const settings = {
     toml: 'max_conversions',
     default: 'the number of CPUs',
     fallback: () => availableParallelism(),
-    meaning: 'layers converted or merged at once',
+    meaning: 'layers converted or merged at once, besides those that are still being fetched',
     schema: countOf('conversions', 1024),
   },
   conversionTimeoutSeconds: {

@@ -1,17 +1,17 @@
-import { open } from 'node:fs/promises';
 import { dirname } from 'node:path';
 import { isCode, SnapshotterError } from '../errors.js';
 import { convertTar, layerUuid, type ConvertTarOptions, type Superblock } from '../erofs/index.js';
 import { EarlyFlush, requireFreeBytes } from '../host/index.js';
 import type { ConvertedLayer } from '../layers/index.js';
 import type { Digest } from '../vocabulary.js';
-import { ContentDigest, orAborted, wrongDigest, type LocatedLayer } from './content-digest.js';
+import { ContentDigest, wrongDigest, type LocatedLayer } from './content-digest.js';
+import { orAborted } from './deadline.js';
 import { confirmWhole, decompress, decompressArriving } from './decompress.js';
-import { flow, type Course } from './flow.js';
+import { flow, type CheckedTar, type Course } from './flow.js';
 import type { ArrivingFile } from './follow.js';
 import type { Inspector } from './inspector.js';
 import type { Compression } from './media-types.js';
-import { sizeLimit, type SizeLimit } from './size-limit.js';
+import { sizeLimits, type SizeLimits } from './size-limit.js';
 
 interface Means {
   /** A path for the image, in the folder of the layer's place. When this fails its caller removes what is there. */
@@ -40,7 +40,7 @@ type AnyOptions = BuildOptions | BuildArrivingOptions;
 
 /**
  * Makes a layer a verified EROFS image. A compressed tar flows from the decompressor to mkfs.erofs and is written nowhere; a plain one
- * is converted where it lies.
+ * is converted where it lies, unless it implies folders.
  *
  * @throws SnapshotterError `data-loss` when the content does not have its digest, whatever else is wrong with it then;
  *   `invalid-argument` malformed content, or a tar that describes no tree; `resource-exhausted`, `deadline-exceeded`, `cancelled`
@@ -59,7 +59,7 @@ export async function buildImage(o: BuildOptions): Promise<ConvertedLayer> {
  */
 export async function buildArriving(o: BuildArrivingOptions): Promise<ConvertedLayer> {
   const { layer: source, compression, expectedDiffId, deadlineMs } = o;
-  return flowing(o, await limitOf(o), {
+  return flowing(o, await limitsOf(o), {
     source: { bring: (output, signal) => decompressArriving({ source, compression, output, deadlineMs, signal }) },
     accept: ({ digest }) => {
       if (digest !== expectedDiffId) throw wrongDigest(expectedDiffId, digest, o.output);
@@ -73,8 +73,9 @@ async function fromCompressed(
   content: ContentDigest,
 ): Promise<ConvertedLayer> {
   const { layer: source, expectedDiffId, deadlineMs } = o;
-  const limit = await limitOf(o);
-  return flowing(o, limit, {
+  const limits = await limitsOf(o);
+  const limit = limits.tar.bytes < limits.image.bytes ? limits.tar : limits.image;
+  return flowing(o, limits, {
     source: { bring: (output, signal) => decompress({ source, compression, limit, output, deadlineMs, signal }) },
     confirm: (bytes, signal) => confirmWhole({ source, compression, limit, signal }, bytes),
     accept: async ({ digest }) => {
@@ -86,10 +87,12 @@ async function fromCompressed(
 async function fromPlain(o: BuildOptions, content: ContentDigest): Promise<ConvertedLayer> {
   const { layer, inspector, signal, output } = o;
   const { path, digest, size } = layer;
+  const limits = await limitsOf(o);
+  if (size > limits.tar.bytes) throw limits.tar.error();
   // The headers alone are read quickly; the digest is then taken while mkfs.erofs runs.
-  const { implied } = await orAborted(inspector.inspect({ path, digest: false, tar: true }), signal);
-  await requireFreeBytes(dirname(output), size, `the image of layer ${digest}`);
-  if (implied?.folders === true) return fromIncompletePlain(o);
+  const { implied, imageBytes = size } = await orAborted(inspector.inspect({ path, digest: false, tar: true }), signal);
+  await requireFreeBytes(dirname(output), imageBytes, `the image of layer ${digest}`);
+  if (implied?.folders === true) return fromIncompletePlain(o, limits);
   const image = convert(o, { tar: path, signal, ...(implied ? { implied } : {}) });
   const [converted, checked] = await Promise.allSettled([image, content.check()]);
   // A wrong digest explains a failed conversion, not the other way round.
@@ -99,40 +102,35 @@ async function fromPlain(o: BuildOptions, content: ContentDigest): Promise<Conve
 }
 
 /** What the tar implies is described at its end, which it cannot be where it lies. */
-async function fromIncompletePlain(o: BuildOptions): Promise<ConvertedLayer> {
+async function fromIncompletePlain(o: BuildOptions, limits: SizeLimits): Promise<ConvertedLayer> {
   const { path, digest } = o.layer;
-  const file = await open(path, 'r');
-  try {
-    return await flowing(o, await limitOf(o), {
-      source: { fd: file.fd },
-      accept: (found) => {
-        if (found.digest !== digest) throw wrongDigest(digest, found.digest, path);
-      },
-    });
-  } finally {
-    await file.close();
-  }
+  return flowing(o, limits, {
+    source: { path },
+    accept: (found) => {
+      if (found.digest !== digest) throw wrongDigest(digest, found.digest, path);
+    },
+  });
 }
 
 async function flowing(
   o: AnyOptions,
-  limit: SizeLimit,
+  limits: SizeLimits,
   course: Omit<Course, 'makeImage' | 'onAdvance'>,
 ): Promise<ConvertedLayer> {
-  const makeImage: Course['makeImage'] = (tar) => convert(o, tar);
   const { inspector, signal, layer, output } = o;
   const early = new EarlyFlush(output);
-  const onAdvance = () => early.start();
-  const made = await flow({ inspector, limit, signal }, { ...course, makeImage, onAdvance });
-  const { digest: diffId, size, superblock } = made;
+  const whole = { ...course, makeImage: (tar: CheckedTar) => convert(o, tar), onAdvance: () => early.start() };
+  const flowed = await flow({ inspector, limits, signal }, whole).finally(() => early.settle());
+  early.check();
+  const { digest: diffId, size, superblock } = flowed;
   return { digest: layer.digest, diffId, tarBytes: size, superblock };
 }
 
-/** An image is hardly smaller than the compressed layer. */
-async function limitOf({ layer, output, maxLayerBytes }: AnyOptions): Promise<SizeLimit> {
+/** An image is not smaller than the compressed layer, so nothing is begun that cannot fit. */
+async function limitsOf({ layer, output, maxLayerBytes }: AnyOptions): Promise<SizeLimits> {
   const folder = dirname(output);
   await requireFreeBytes(folder, layer.size, `layer ${layer.digest}`);
-  return sizeLimit(layer, maxLayerBytes, folder);
+  return sizeLimits(layer, maxLayerBytes, folder);
 }
 
 async function convert(
@@ -140,7 +138,8 @@ async function convert(
   tar: Pick<ConvertTarOptions, 'tar' | 'implied' | 'signal'>,
 ): Promise<Superblock> {
   try {
-    return await convertTar({ ...tar, output, uuid: layerUuid(layer.digest), deadlineMs });
+    const what = `converting layer ${layer.digest} to EROFS`;
+    return await convertTar({ ...tar, what, output, uuid: layerUuid(layer.digest), deadlineMs });
   } catch (error) {
     throw refusedTar(error, layer.digest);
   }

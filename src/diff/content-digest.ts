@@ -1,5 +1,6 @@
 import { isCode, SnapshotterError } from '../errors.js';
 import type { Digest } from '../vocabulary.js';
+import { orAborted } from './deadline.js';
 import type { Inspector } from './inspector.js';
 
 /** The layer as a file on this machine, its digest not yet checked. */
@@ -45,17 +46,6 @@ export class ContentDigest {
     const found = await orAborted(reading, this.#signal);
     if (found.digest !== digest) throw wrongDigest(digest, found.digest, path);
   }
-}
-
-/** A reading that is not wanted any more ends with its thread, when the inspector is given back. */
-export function orAborted<T>(reading: Promise<T>, signal: AbortSignal): Promise<T> {
-  let abort: () => void = () => undefined;
-  const aborted = new Promise<never>((_resolve, reject) => {
-    abort = () => reject(signal.reason as Error);
-    if (signal.aborted) abort();
-    else signal.addEventListener('abort', abort, { once: true });
-  });
-  return Promise.race([reading, aborted]).finally(() => signal.removeEventListener('abort', abort));
 }
 
 export function wrongDigest(expected: Digest, found: Digest | undefined, path: string): SnapshotterError {

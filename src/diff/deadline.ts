@@ -11,3 +11,21 @@ export function withDeadline(signal: AbortSignal, deadlineMs: number, what: stri
   scope.defer('the deadline', () => clearTimeout(timer));
   return AbortSignal.any([signal, deadline.signal]);
 }
+
+/** Waits no longer than the signal allows, for work that hears of it in another way. @throws the signal's reason */
+export function orAborted<T>(work: Promise<T>, signal: AbortSignal): Promise<T> {
+  let abort: () => void = () => undefined;
+  const aborted = new Promise<never>((_resolve, reject) => {
+    abort = () => reject(signal.reason as Error);
+    if (signal.aborted) abort();
+    else signal.addEventListener('abort', abort, { once: true });
+  });
+  return Promise.race([work, aborted]).finally(() => signal.removeEventListener('abort', abort));
+}
+
+/** Waits no longer than so many milliseconds. */
+export async function within(milliseconds: number, work: Promise<unknown>): Promise<void> {
+  let timer: NodeJS.Timeout | undefined;
+  const late = new Promise<void>((resolve) => (timer = setTimeout(resolve, milliseconds).unref()));
+  await Promise.race([work, late]).finally(() => clearTimeout(timer));
+}

@@ -95,7 +95,15 @@ async function runTool(
   { output, deadlineMs, signal }: Pick<DecompressOptions, 'output' | 'deadlineMs' | 'signal'>,
   input: Pick<RunOptions, 'stdin' | 'feed'>,
 ): Promise<void> {
-  await run(tool, args, { ...input, stdout: output.fd, deadlineMs, signal, what: 'decompressing a layer' });
+  await run(tool, args, {
+    ...input,
+    stdout: output.fd,
+    // Whoever reads must see the end when the tool is gone, also when this process ends.
+    onStart: () => output.close(),
+    deadlineMs,
+    signal,
+    what: 'decompressing a layer',
+  });
 }
 
 async function decompressHere(o: DecompressOptions): Promise<void> {
@@ -111,6 +119,8 @@ async function decompressHere(o: DecompressOptions): Promise<void> {
   output.on('error', () => undefined); // each write is told so
   const abort = () => output.destroy();
   o.signal.addEventListener('abort', abort, { once: true });
+  // This process ends once its threads have: the one that reads waits for as long as this is open.
+  process.once('exit', abort);
   const write = (part: Uint8Array) =>
     new Promise<void>((resolve, reject) => {
       output.write(part, (error) => (error ? reject(error) : resolve()));
@@ -121,6 +131,7 @@ async function decompressHere(o: DecompressOptions): Promise<void> {
     throw o.signal.aborted ? o.signal.reason : error;
   } finally {
     o.signal.removeEventListener('abort', abort);
+    process.off('exit', abort);
     output.destroy();
   }
 }

@@ -1,15 +1,15 @@
-import { isCode } from '../errors.js';
+import { isCode, SnapshotterError } from '../errors.js';
 import type { Implied, Superblock } from '../erofs/index.js';
-import { makePipes, type PipeEnd } from '../host/index.js';
-import { orAborted } from './content-digest.js';
+import { makePipe, type PipeEnd } from '../host/index.js';
+import { orAborted, within } from './deadline.js';
 import { failureOf } from './failure.js';
 import type { Inspector, Relaying } from './inspector.js';
 import type { RelayResult } from './relay.js';
-import type { SizeLimit } from './size-limit.js';
+import type { SizeLimit, SizeLimits } from './size-limit.js';
 
 /** What mkfs.erofs is given: a pipe that brings nothing unchecked. */
 export interface CheckedTar {
-  readonly tar: { readonly fd: number };
+  readonly tar: PipeEnd;
   /** Known, or rejected, at the tar's end. */
   readonly implied: Promise<Implied>;
   readonly signal: AbortSignal;
@@ -17,13 +17,13 @@ export interface CheckedTar {
 
 /** Where a tar comes from, and what is made of it. */
 export interface Course {
-  /** Writes the tar into a pipe, or is an open file. */
+  /** Writes the tar into a pipe, or is a file. */
   readonly source:
-    { readonly bring: (output: PipeEnd, signal: AbortSignal) => Promise<void> } | { readonly fd: number };
+    { readonly bring: (output: PipeEnd, signal: AbortSignal) => Promise<void> } | { readonly path: string };
   /** Throws unless what was brought, so many bytes, is everything. */
   readonly confirm?: (bytes: number, signal: AbortSignal) => Promise<void>;
   /** Throws unless the tar is the one that was wanted. */
-  readonly accept: (found: RelayResult, signal: AbortSignal) => Promise<void> | void;
+  readonly accept: (found: RelayResult) => Promise<void> | void;
   /** Called now and then, when mkfs.erofs has been given more. */
   readonly onAdvance: () => void;
   readonly makeImage: (tar: CheckedTar) => Promise<Superblock>;
@@ -31,67 +31,89 @@ export interface Course {
 
 export interface FlowOptions {
   readonly inspector: Inspector;
-  readonly limit: SizeLimit;
+  readonly limits: SizeLimits;
   readonly signal: AbortSignal;
 }
+
+type Flowed = RelayResult & { readonly superblock: Superblock };
+
+/** How long anybody waits for the thread to let go of its ends, in milliseconds. They are closed when it has, and not before. */
+const releaseMs = 5_000;
 
 /**
  * Lets a tar flow from where it comes, through a thread that takes its digest and refuses what is wrong, to mkfs.erofs. All three work
  * at once, and what lies between them is no more than two pipes hold.
  *
- * @throws what failed first, which ends the others; why mkfs.erofs failed comes after what is wrong with the tar
+ * @throws what ended the others; a complaint of mkfs.erofs about the tar comes after what is wrong with the tar
  */
-export async function flow(o: FlowOptions, course: Course): Promise<RelayResult & { readonly superblock: Superblock }> {
+export async function flow(o: FlowOptions, course: Course): Promise<Flowed> {
   const { source } = course;
-  const [to, from] = makePipes();
-  const stop = new AbortController();
-  const signal = AbortSignal.any([o.signal, stop.signal]);
-  const request = {
-    input: 'fd' in source ? source.fd : from.reader.fd,
-    output: to.writer.fd,
-    limit: { bytes: o.limit.bytes, failure: failureOf(o.limit.error(), 'the layer') },
+  const ends: PipeEnd[] = [];
+  const pipe = () => {
+    const made = makePipe();
+    ends.push(made.reader, made.writer);
+    return made;
   };
-  const relay = o.inspector.relay(request, course.onAdvance);
+  let relay: Relaying | undefined;
+  try {
+    const to = pipe();
+    const limits = { tar: sent(o.limits.tar), image: sent(o.limits.image) };
+    const begin = (input: string | number) =>
+      (relay = o.inspector.relay({ input, output: to.writer.fd, limits }, course.onAdvance));
+    if ('path' in source) return await relayed(begin(source.path), () => Promise.resolve(), to, o.signal, course);
+    const from = pipe();
+    const bring = (signal: AbortSignal) => source.bring(from.writer, signal).finally(() => from.writer.close());
+    return await relayed(begin(from.reader.fd), bring, to, o.signal, course);
+  } finally {
+    const closed = Promise.resolve(relay?.release()).then(() => {
+      for (const end of ends) end.close();
+    });
+    await within(releaseMs, closed);
+  }
+}
+
+function sent({ bytes, error }: SizeLimit) {
+  return { bytes, failure: failureOf(error(), 'the layer') };
+}
+
+/** When it settles the programs are gone, and what they read and wrote is closed: the thread waits for nothing. */
+async function relayed(
+  relay: Relaying,
+  bring: (signal: AbortSignal) => Promise<void>,
+  to: { readonly reader: PipeEnd; readonly writer: PipeEnd },
+  given: AbortSignal,
+  { accept, confirm, makeImage }: Course,
+): Promise<Flowed> {
+  const stop = new AbortController();
+  const signal = AbortSignal.any([given, stop.signal]);
   // A tar that is refused early need not be brought to its end.
   void relay.refused.then((error) => stop.abort(error));
-  const brought = 'fd' in source ? Promise.resolve() : source.bring(from.writer, signal);
-  const relayed = relayWhole(
-    brought.finally(() => from.writer.close()),
-    relay,
-    course,
-    signal,
-  );
-  const whole = relayed.then(async (found) => {
+  const takeWhole = async (): Promise<RelayResult> => {
+    await bring(signal);
+    const bytes = await orAborted(relay.ended, signal);
+    await confirm?.(bytes, signal);
+    const found = await orAborted(relay.finish(), signal);
     to.writer.close();
-    await course.accept(found, signal);
+    await accept(found);
     return found;
-  });
+  };
+  const whole = takeWhole();
   const implied = whole.then((found) => found.implied);
-  const image = course.makeImage({ tar: to.reader, implied, signal }).finally(() => to.reader.close());
+  const image = makeImage({ tar: to.reader, implied, signal }).finally(() => to.reader.close());
   image.catch((error: unknown) => {
     // A complaint about the tar can wait for what the thread has to say of it.
-    if (!isCode(error, 'internal')) stop.abort(error);
+    const isComplaint = isCode(error, 'internal') && error.facts['exitCode'] !== undefined;
+    if (!isComplaint) stop.abort(error);
   });
   try {
-    return { ...(await whole), superblock: await image };
+    const found = await whole;
+    const superblock = await image;
+    if (found.isRead) return { ...found, superblock };
+    throw new SnapshotterError('internal', 'mkfs.erofs ended well before it had read the whole tar');
   } catch (error) {
     stop.abort(error);
     throw error;
   } finally {
     await Promise.allSettled([whole, implied, image]);
-    // Their other ends are closed, so that the thread waits for neither of them.
-    if (await relay.release()) for (const end of [from.reader, to.writer]) end.close();
   }
-}
-
-async function relayWhole(
-  brought: Promise<void>,
-  relay: Relaying,
-  { confirm }: Course,
-  signal: AbortSignal,
-): Promise<RelayResult> {
-  await brought;
-  const bytes = await orAborted(relay.ended, signal);
-  await confirm?.(bytes, signal);
-  return orAborted(relay.finish(), signal);
 }

@@ -62,8 +62,14 @@ function inspect(id: number, request: InspectionRequest): void {
 }
 
 function relay(id: number, request: RelayRequest): void {
-  const work = new Relay(request);
-  relays.set(id, work);
+  attempt(id, 'the layer', () => {
+    const work = new Relay(request);
+    relays.set(id, work);
+    startRelay(id, work);
+  });
+}
+
+function startRelay(id: number, work: Relay): void {
   start(id, {
     advance: () => {
       const before = work.handedOn;
@@ -73,7 +79,10 @@ function relay(id: number, request: RelayRequest): void {
       return more;
     },
     ended: () => answer({ id, kind: 'ended', bytes: work.size }),
-    close: () => relays.delete(id),
+    close: () => {
+      relays.delete(id);
+      work.close();
+    },
   });
 }
 

@@ -18,6 +18,8 @@ export interface InspectionResult {
   readonly digest?: Digest;
   /** What the tar has no entries for. */
   readonly implied?: Implied;
+  /** What the tar's image takes, about. */
+  readonly imageBytes?: number;
 }
 
 const bufferBytes = 1024 * 1024;
@@ -56,7 +58,7 @@ export class Inspection {
     return {
       size: this.#position,
       ...(this.#hash ? { digest: digestOf(this.#hash) } : {}),
-      ...(this.#check ? { implied: impliedBy(this.#check.finish()) } : {}),
+      ...(this.#check ? { implied: impliedBy(this.#check.finish()), imageBytes: this.#check.imageBytes } : {}),
     };
   }
 

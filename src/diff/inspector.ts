@@ -1,6 +1,7 @@
 import { extname } from 'node:path';
 import { Worker } from 'node:worker_threads';
 import { SnapshotterError } from '../errors.js';
+import { within } from './deadline.js';
 import { errorOf } from './failure.js';
 import type { Answer, Order } from './inspection-worker.js';
 import type { InspectionRequest, InspectionResult } from './inspection.js';
@@ -8,8 +9,8 @@ import type { RelayRequest, RelayResult } from './relay.js';
 
 /** Milliseconds after which a worker that has nothing to do is ended, so that an idle daemon is small. */
 const idleMs = 5_000;
-/** Milliseconds that a thread may take to let go of a pipe; only a process that outlived its group can hold it up. */
-const releaseMs = 5_000;
+/** Milliseconds that a thread may take to end; only a process that outlived its group, and holds a pipe, can hold it up. */
+const endMs = 5_000;
 
 /** A tar on its way through the thread: it is checked and its digest taken meanwhile. */
 export interface Relaying {
@@ -20,24 +21,25 @@ export interface Relaying {
   /** Says that what came was whole. @throws SnapshotterError what is wrong with the tar */
   readonly finish: () => Promise<RelayResult>;
   /**
-   * Has the thread let go of the descriptors. Both must be dead ends by then, for it may wait for them.
-   *
-   * @returns whether it has; else they must stay open, since it may still use their numbers
+   * Has the thread let go of the descriptors, and resolves when it has: before, they must stay open, since it may use their
+   * numbers. Both should be dead ends by then, for it may wait for them.
    */
-  readonly release: () => Promise<boolean>;
+  readonly release: () => Promise<void>;
 }
 
 type Listener = (answer: Answer | { readonly kind: 'gone'; readonly error: SnapshotterError }) => void;
 
-/** Reads files in one worker thread: hashing a layer must not hold up the calls that the daemon answers meanwhile. */
+/** One worker thread that reads files and hands tars on: hashing a layer must not hold up the calls that the daemon answers meanwhile. */
 export class Inspector {
   readonly #worker: Worker;
   readonly #open = new Map<number, Listener>();
   #lastId = 0;
   #failure: SnapshotterError | undefined;
+  readonly #exited: Promise<void>;
 
   constructor() {
     this.#worker = startWorker();
+    this.#exited = new Promise((resolve) => this.#worker.once('exit', () => resolve()));
     this.#worker.on('message', (answer: Answer) => this.#open.get(answer.id)?.(answer));
     this.#worker.on('error', (error) => this.#fail(error));
     this.#worker.on('exit', () => this.#fail(undefined));
@@ -63,8 +65,8 @@ export class Inspector {
   relay(request: RelayRequest, onAdvance: () => void): Relaying {
     const ended = deferred<number>();
     const result = deferred<RelayResult>();
-    const released = deferred<boolean>();
-    const id = this.#order({ kind: 'relay', request }, (answer) => {
+    const released = deferred<undefined>();
+    const order = this.#order({ kind: 'relay', request }, (answer, id) => {
       if (answer.kind === 'advanced') onAdvance();
       else if (answer.kind === 'ended') ended.resolve(answer.bytes);
       else if (answer.kind === 'relayed') result.resolve(answer.result);
@@ -72,7 +74,7 @@ export class Inspector {
       else {
         this.#open.delete(id);
         result.reject(goneError(answer));
-        released.resolve(answer.kind === 'released');
+        if (answer.kind === 'released') released.resolve(undefined);
       }
     });
     const refused = new Promise<SnapshotterError>((resolve) => {
@@ -83,13 +85,12 @@ export class Inspector {
       refused,
       ended: ended.promise,
       finish: () => {
-        this.#worker.postMessage({ id, kind: 'finish' } satisfies Order);
+        this.#worker.postMessage({ id: order, kind: 'finish' } satisfies Order);
         return result.promise;
       },
       release: () => {
-        this.#worker.postMessage({ id, kind: 'release' } satisfies Order);
-        setTimeout(() => released.resolve(false), releaseMs).unref();
-        return released.promise;
+        this.#worker.postMessage({ id: order, kind: 'release' } satisfies Order);
+        return Promise.race([released.promise, this.#exited]);
       },
     };
   }
@@ -103,7 +104,7 @@ export class Inspector {
   async close(): Promise<void> {
     this.#failure ??= cancelled();
     this.#tellAll(this.#failure);
-    await this.#worker.terminate();
+    await within(endMs, this.#worker.terminate());
   }
 
   #order(order: WithoutId<Order>, listener: (answer: Parameters<Listener>[0], id: number) => void): number {

@@ -1,5 +1,5 @@
 import { createHash } from 'node:crypto';
-import { readSync, writeSync } from 'node:fs';
+import { closeSync, openSync, readSync, writeSync } from 'node:fs';
 import { errnoOf } from '../errors.js';
 import { errorOf, type Failure } from './failure.js';
 import { digestOf, impliedBy, type InspectionResult } from './inspection.js';
@@ -9,31 +9,41 @@ import { endOfArchive } from './tar-mend.js';
 
 /** Descriptors are numbers of this process, and stay their owner's. */
 export interface RelayRequest {
-  /** Where the tar comes from. */
-  readonly input: number;
+  /** Where the tar comes from: the path of a file, or a descriptor. */
+  readonly input: string | number;
   /** Where it goes, for mkfs.erofs. */
   readonly output: number;
-  readonly limit: {
-    /** Bytes that the tar may have. */
-    readonly bytes: number;
-    /** What is wrong with a larger one. */
-    readonly failure: Failure;
+  readonly limits: {
+    /** Of the tar. */
+    readonly tar: RelayLimit;
+    /** Of what mkfs.erofs makes of it. */
+    readonly image: RelayLimit;
   };
 }
 
-export type RelayResult = Required<InspectionResult>;
+interface RelayLimit {
+  readonly bytes: number;
+  /** What is wrong with something larger. */
+  readonly failure: Failure;
+}
+
+export interface RelayResult extends Required<Pick<InspectionResult, 'size' | 'digest' | 'implied'>> {
+  /** Whether somebody read everything that was handed on, as far as the pipe did not hold the rest. */
+  readonly isRead: boolean;
+}
 
 /** Whole blocks of a tar, so that its headers never come in parts. */
 const bufferBytes = 2048 * blockSize;
 
 /**
- * Hands a tar on while it takes its digest and checks its headers, so that the tar is written nowhere. What is refused is refused
- * before it is handed on. Blocks its thread, so it runs in a worker.
+ * Hands a tar on while it takes its digest and checks its headers, so that the tar is written nowhere. No entry is handed on whose
+ * header is refused. Blocks its thread, so it runs in a worker.
  *
  * The end-of-archive blocks are kept back until the whole tar is known: entries for the folders that it only implies go before them.
  */
 export class Relay {
   readonly #request: RelayRequest;
+  readonly #input: number;
   readonly #hash = createHash('sha256');
   readonly #check = new TarCheck();
   readonly #buffer = Buffer.allocUnsafe(bufferBytes);
@@ -44,6 +54,8 @@ export class Relay {
 
   constructor(request: RelayRequest) {
     this.#request = request;
+    const { input } = request;
+    this.#input = typeof input === 'string' ? openSync(input, 'r') : input;
   }
 
   /** Bytes of the tar that were handed on. */
@@ -61,9 +73,11 @@ export class Relay {
     const part = this.#fill();
     const begin = this.#size;
     this.#size += part.length;
-    if (this.#size > this.#request.limit.bytes) throw errorOf(this.#request.limit.failure);
+    const { tar, image } = this.#request.limits;
+    if (this.#size > tar.bytes) throw errorOf(tar.failure);
     this.#hash.update(part);
     this.#check.push(part);
+    if (this.#check.imageBytes > image.bytes) throw errorOf(image.failure);
     const end = this.#check.contentEnd;
     this.#handOn(part.subarray(this.#handedOn - begin, Math.max(0, end - begin)));
     this.#handedOn = Math.max(this.#handedOn, end);
@@ -74,13 +88,18 @@ export class Relay {
   finish(): RelayResult {
     const findings = this.#check.finish();
     for (const piece of endOfArchive(findings.missingFolders)) this.#handOn(piece);
-    return { size: this.#size, digest: digestOf(this.#hash), implied: impliedBy(findings) };
+    return { size: this.#size, digest: digestOf(this.#hash), implied: impliedBy(findings), isRead: this.#isRead };
+  }
+
+  /** Closes what was opened here. */
+  close(): void {
+    if (typeof this.#request.input === 'string') closeSync(this.#input);
   }
 
   #fill(): Buffer {
     let filled = 0;
     while (filled < bufferBytes) {
-      const bytes = readSync(this.#request.input, this.#buffer, filled, bufferBytes - filled, null);
+      const bytes = readSync(this.#input, this.#buffer, filled, bufferBytes - filled, null);
       if (bytes === 0) break;
       filled += bytes;
     }

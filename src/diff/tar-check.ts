@@ -15,6 +15,9 @@ export interface TarFindings {
 /** Bytes of an extended header or a long name; no archiver comes near it. */
 const specialMax = 1024 * 1024;
 const noAttributes: PaxAttributes = {};
+/** Of an EROFS image, in bytes: a block, and an extended inode with its directory entry. */
+const imageBlockSize = 4096;
+const inodeBytes = 64 + 12;
 
 const refusedTypes: Readonly<Record<string, string>> = {
   '\0': 'the entry is of the type that archivers before 1988 gave to files',
@@ -31,6 +34,7 @@ export class TarCheck {
   #position = 0;
   #entryOffset = 0;
   #entries = 0;
+  #imageBytes = 0;
   #end: number | undefined;
   #zeroBlocks = 0;
   #skip = 0;
@@ -53,6 +57,11 @@ export class TarCheck {
   skip(bytes: number): void {
     this.#skip = Math.max(0, this.#skip - bytes);
     this.#position += bytes;
+  }
+
+  /** Bytes of the image that mkfs.erofs makes of the entries so far, about: every file takes whole blocks, and everything an inode. */
+  get imageBytes(): number {
+    return this.#imageBytes;
   }
 
   /** The byte at which the end-of-archive blocks begin, as far as it is known: what comes before it belongs to entries. */
@@ -168,6 +177,7 @@ export class TarCheck {
     this.#folders.add(path, type === '5' && removed === undefined, offset);
     if (removed) this.#folders.remove(removed);
     this.#entries += 1;
+    this.#imageBytes += Math.ceil(size / imageBlockSize) * imageBlockSize + inodeBytes + (path.at(-1)?.length ?? 0);
     this.#skip = padded(size);
   }
 }

@@ -94,7 +94,8 @@ async function branchesOf(
   const pending = [{ branch: top, places }];
   let visited = 0;
   for (let parent = pending.pop(); parent !== undefined; parent = pending.pop()) {
-    if (++visited % directoriesATurn === 0) await nextTurn(undefined, { signal });
+    if (++visited % directoriesATurn === 0) await nextTurn();
+    signal?.throwIfAborted();
     for (const name of namesBelow(parent.places)) {
       const below = descend(parent.places, name);
       if (below.length === 0) continue;

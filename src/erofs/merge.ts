@@ -31,20 +31,27 @@ export async function mergeLayers(o: MergeOptions): Promise<MergedImage> {
   const uuid = mergedUuid(mapOldestFirst(layers, ({ superblock }) => superblock.uuid));
   // The layers alone tell, so this need not wait for the tool.
   const inheritance = findInheritance(layers, signal);
-  inheritance.catch(() => undefined); // thrown where it is awaited
+  let fault: unknown;
+  inheritance.catch((error: unknown) => (fault = error));
+  const early = new EarlyFlush(output);
   try {
     return await makeImage(o, {
       what: `merging ${paths.length} layers`,
       args: mergeArguments({ output, uuid, layers: paths }),
       check: async () => {
         // Whoever publishes the image waits for the disk; it can begin with what the tool wrote while that is checked and mended.
-        new EarlyFlush(output).start();
+        early.start();
         await verifyDevices(output, layers);
         await inherit(output, await inheritance);
+        await early.settle();
+        early.check();
         return verifyDevices(output, layers);
       },
     });
+  } catch (error) {
+    // What is wrong with a layer is not the tool's failure.
+    throw fault instanceof SnapshotterError ? fault : error;
   } finally {
-    await Promise.allSettled([inheritance]);
+    await Promise.allSettled([inheritance, early.settle()]);
   }
 }

@@ -22,8 +22,10 @@ export interface ConvertOptions extends ImageOptions {
 }
 
 export interface ConvertTarOptions extends ConvertOptions {
-  /** A path, or an open descriptor; a regular file is several times faster than a pipe. */
-  readonly tar: string | { readonly fd: number };
+  /** A path, or what can be read from a descriptor, which is closed here as soon as the tool has it. */
+  readonly tar: string | { readonly fd: number; readonly close: () => void };
+  /** For messages; default: `converting <path> to EROFS`. */
+  readonly what?: string;
   /**
    * What the layer's own tar has no entries for; in this one, folders have them, with the attributes `impliedFolder`. Left out
    * when the tar describes its root and every folder; a promise when that is known at the tar's end.
@@ -45,9 +47,9 @@ export async function convertTar(o: ConvertTarOptions): Promise<Superblock> {
   const { output, uuid, tar, implied } = o;
   const fromFile = typeof tar === 'string';
   return makeImage(o, {
-    what: `converting ${fromFile ? tar : 'a layer'} to EROFS`,
+    what: o.what ?? `converting ${fromFile ? tar : 'a tar'} to EROFS`,
     args: convertTarArguments({ output, uuid, ...(fromFile ? { tar } : {}) }),
-    ...(fromFile ? {} : { stdin: tar.fd }),
+    ...(fromFile ? {} : { stdin: tar }),
     check: async () => {
       await verifyLayer(output, uuid);
       if (implied) await recordImplied(output, await implied);
@@ -78,7 +80,7 @@ export async function convertDirectory(o: ConvertDirectoryOptions): Promise<Supe
 interface Making<T> {
   readonly what: string;
   readonly args: readonly string[];
-  readonly stdin?: number;
+  readonly stdin?: Exclude<ConvertTarOptions['tar'], string>;
   /** Checks what the tool wrote: its exit status 0 is not success. */
   readonly check: () => Promise<T>;
 }
@@ -92,7 +94,7 @@ export async function makeImage<T>({ output, deadlineMs, signal }: ImageOptions,
       signal,
       what,
       env: clocklessEnvironment,
-      ...(stdin === undefined ? {} : { stdin }),
+      ...(stdin === undefined ? {} : { stdin: stdin.fd, onStart: () => stdin.close() }),
     });
     try {
       return await check();

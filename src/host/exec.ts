@@ -19,6 +19,8 @@ export interface RunOptions {
   readonly feed?: (write: (part: Uint8Array) => Promise<void>, gone: AbortSignal) => Promise<void>;
   /** An open file descriptor that the tool writes; `RunResult.stdout` is then empty. */
   readonly stdout?: number;
+  /** Called when the tool has been started, and has the descriptors that it was given. */
+  readonly onStart?: () => void;
   /** What the tool is run for, for messages: `converting layer sha256:…`. */
   readonly what?: string;
 }
@@ -45,6 +47,7 @@ const abandonMs = 1_000;
 export async function run(tool: string, args: readonly string[], o: RunOptions): Promise<RunResult> {
   if (o.signal?.aborted) throw cancelled(tool, o);
   const child = execa(tool, args, childOptions(o));
+  o.onStart?.();
   const group = new ProcessGroup(child.pid);
   const stdout = new Tail(child.stdout);
   const stderr = new Tail(child.stderr);

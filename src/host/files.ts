@@ -106,12 +106,13 @@ export async function syncFile(path: string): Promise<void> {
 }
 
 /**
- * Lets the disk write what a file has so far while another process adds to it, so that `syncFile` in the end waits for the rest alone.
- * Whatever goes wrong here goes wrong there too, and is thrown there.
+ * Lets the disk write what a file has so far while another process adds to it, so that `syncFile` in the end waits for the rest
+ * alone. Whoever starts it waits for its end: the kernel tells of a failed write once, and then it was told here.
  */
 export class EarlyFlush {
   readonly #path: string;
-  #running = false;
+  #running: Promise<void> | undefined;
+  #failure: { readonly error: unknown } | undefined;
 
   constructor(path: string) {
     this.#path = path;
@@ -119,11 +120,21 @@ export class EarlyFlush {
 
   /** Says that the file has grown. Returns at once; one flush runs at a time. */
   start(): void {
-    if (this.#running) return;
-    this.#running = true;
-    void this.#flush()
-      .catch(() => undefined)
-      .finally(() => (this.#running = false));
+    this.#running ??= this.#flush()
+      .catch((error: unknown) => {
+        this.#failure ??= { error };
+      })
+      .finally(() => (this.#running = undefined));
+  }
+
+  /** Nothing is flushed any more when this resolves, whatever came of it. */
+  async settle(): Promise<void> {
+    await this.#running;
+  }
+
+  /** To be called when it has settled. @throws what a flush ended with */
+  check(): void {
+    if (this.#failure) throw this.#failure.error;
   }
 
   async #flush(): Promise<void> {

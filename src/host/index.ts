@@ -15,7 +15,7 @@ export { lockExclusively, lockImage, type Lock } from './locks.js';
 export { detachLoopDevice, listLoopDevices, type LoopDevice } from './loops.js';
 export { listMounts, mountReadOnly, unmount, type MountPoint } from './mounts.js';
 export { notifyReady } from './notify.js';
-export { makePipes, type PipeEnd } from './pipes.js';
+export { makePipe, type PipeEnd } from './pipes.js';
 export { findProcess, pidNamespace } from './processes.js';
 export { asSnapshotterError, freeBytes, isOutOfSpace, outOfSpace, requireFreeBytes } from './space.js';
 export { dataRegions, dataRegionsOf, type Region } from './sparse.js';

@@ -34,19 +34,8 @@ export interface Pipe {
  */
 const pipeBytes = 1024 * 1024;
 
-/** Two pipes between processes, or threads and processes; a child inherits an end only when it is given it. */
-export function makePipes(): [Pipe, Pipe] {
-  const first = makePipe();
-  try {
-    return [first, makePipe()];
-  } catch (error) {
-    first.reader.close();
-    first.writer.close();
-    throw error;
-  }
-}
-
-function makePipe(): Pipe {
+/** A pipe between two processes, or a thread and a process; a child inherits an end only when it is given it. */
+export function makePipe(): Pipe {
   const [reader, writer] = makePipeDescriptors();
   growPipe(writer, pipeBytes);
   return { reader: new PipeEnd(reader), writer: new PipeEnd(writer) };

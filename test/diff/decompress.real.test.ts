@@ -5,7 +5,7 @@ import { join } from 'node:path';
 import { buffer } from 'node:stream/consumers';
 import { describe, expect, it } from 'vitest';
 import { gzipSync } from 'node:zlib';
-import { makePipes, run } from '../../src/host/index.js';
+import { makePipe, run } from '../../src/host/index.js';
 import { confirmWhole, decompress, type DecompressOptions } from '../../src/diff/decompress.js';
 import { nodeDecoder } from '../../src/diff/strict-decoder.js';
 import { isCode, SnapshotterError } from '../../src/errors.js';
@@ -25,8 +25,7 @@ async function unpacked(blob: Buffer, o: Partial<DecompressOptions> = {}): Promi
   const folder = await temporaryFolder();
   const path = join(folder, 'blob');
   await writeFile(path, blob);
-  const [{ reader, writer }, unused] = makePipes();
-  for (const end of [unused.reader, unused.writer]) end.close();
+  const { reader, writer } = makePipe();
   const options: DecompressOptions = {
     source: { path, size: blob.length },
     compression: 'gzip',

@@ -1,9 +1,12 @@
 import { randomBytes } from 'node:crypto';
-import { readdir } from 'node:fs/promises';
+import { readdir, writeFile } from 'node:fs/promises';
+import { join } from 'node:path';
 import { gzipSync } from 'node:zlib';
+import { execa } from 'execa';
 import { expect, it } from 'vitest';
 import { SnapshotterError } from '../../src/errors.js';
 import { requires } from '../harness/requires.js';
+import { temporaryFolder } from '../host/temporary.js';
 import { applyWorld, digestOf, gzip } from './apply-world.js';
 import { onlyPrograms, programOnPath } from './search-path.js';
 import { tar } from './tar-builder.js';
@@ -18,6 +21,9 @@ const brokenAtItsBeginning = gzipSync(Buffer.concat([leadsOut.subarray(0, -1024)
 
 interface Failing {
   readonly content: Buffer;
+  /** Those that can be found. */
+  readonly decompressors?: readonly string[];
+  /** MKFS stands for the real mkfs.erofs, SMALL for a sound tar. */
   readonly programs?: Readonly<Record<string, string>>;
   readonly digest?: string;
   readonly abortAfterMs?: number;
@@ -73,6 +79,24 @@ const failing: Readonly<Record<string, Failing>> = {
     code: 'internal',
     message: /igzip was killed by SIGKILL/,
   },
+  'an mkfs.erofs that ends well and has read nothing': {
+    content: blob,
+    programs: { 'mkfs.erofs': 'PATH=/usr/bin:/bin exec MKFS "$@" < SMALL' },
+    code: 'internal',
+    message: /before it had read the whole tar/,
+  },
+  'an mkfs.erofs that is killed': {
+    content: blob,
+    programs: { 'mkfs.erofs': 'kill -9 $$' },
+    code: 'internal',
+    message: /mkfs\.erofs was killed by SIGKILL while converting layer sha256:/,
+  },
+  'a tar that is wrong at its end, without a program that decompresses': {
+    content: brokenAtItsEnd,
+    decompressors: [],
+    code: 'invalid-argument',
+    message: /leads upwards/,
+  },
   'an Apply that is cancelled while all wait': {
     content: blob,
     programs: { 'mkfs.erofs': 'exec sleep 60' },
@@ -83,6 +107,19 @@ const failing: Readonly<Record<string, Failing>> = {
 };
 
 const descriptors = () => readdir('/proc/self/fd');
+const mkfs = async () => (await programOnPath('mkfs.erofs')) ?? 'mkfs.erofs';
+
+async function usePrograms({ decompressors = ['igzip', 'pigz'], programs = {} }: Partial<Failing>): Promise<void> {
+  const small = join(await temporaryFolder(), 'small.tar');
+  await writeFile(small, tar({ name: 'x', data: 'x' }));
+  const real = await mkfs();
+  const own = { 'mkfs.erofs': 'PATH=/usr/bin:/bin exec MKFS "$@"', ...programs };
+  const scripts = Object.entries(own).map(([name, script]) => [
+    name,
+    script.replace('MKFS', real).replace('SMALL', small),
+  ]);
+  await onlyPrograms([...decompressors, 'head', 'sleep'], Object.fromEntries(scripts) as Record<string, string>);
+}
 
 requires('mkfs.erofs')('a layer that flows from one program to the other', () => {
   it.each(Object.entries(failing))('tells of %s, and leaves no file and no descriptor', async (_title, o) => {
@@ -90,9 +127,7 @@ requires('mkfs.erofs')('a layer that flows from one program to the other', () =>
     // What is made once for the whole process is there from now on.
     await world.apply(gzipSync(tar({ name: 'x', data: 'x' })), { mediaType: gzip });
     const before = await descriptors();
-    const mkfs = (await programOnPath('mkfs.erofs')) ?? 'mkfs.erofs';
-    const own = { 'mkfs.erofs': `PATH=/usr/bin:/bin exec ${mkfs} "$@"` };
-    await onlyPrograms(['igzip', 'pigz', 'head', 'sleep'], { ...own, ...o.programs });
+    await usePrograms(o);
     const controller = new AbortController();
     if (o.abortAfterMs !== undefined) setTimeout(() => controller.abort(), o.abortAfterMs);
     const failed: unknown = await world
@@ -103,5 +138,34 @@ requires('mkfs.erofs')('a layer that flows from one program to the other', () =>
     expect((failed as SnapshotterError).message).toMatch(o.message);
     expect((await world.leftovers()).filter((name) => name.startsWith('.tmp'))).toEqual([]);
     expect((await descriptors()).length).toBeLessThanOrEqual(before.length);
+  });
+
+  it('ends when its differ is closed, and leaves no file', async () => {
+    const world = await applyWorld();
+    await usePrograms({ programs: { 'mkfs.erofs': 'exec sleep 60' } });
+    const applied = world.apply(blob, { mediaType: gzip });
+    const told = expect(applied).rejects.toMatchObject({ code: 'cancelled' });
+    setTimeout(() => void world.differ.close(), 300);
+    await told;
+    expect(await world.leftovers()).toEqual([]);
+  });
+
+  it.each([
+    ['the decompressor', { programs: { igzip: 'exec sleep 60' } }],
+    ['mkfs.erofs', { programs: { 'mkfs.erofs': 'exec sleep 60' } }],
+    [
+      'mkfs.erofs, and nothing but Node decompresses',
+      { decompressors: [], programs: { 'mkfs.erofs': 'exec sleep 60' } },
+    ],
+  ])('does not keep the process from ending while it waits for %s', async (_title, programs) => {
+    const path = join(await temporaryFolder(), 'blob');
+    await writeFile(path, blob);
+    await usePrograms(programs);
+    const child = [join(import.meta.dirname, 'memory-child.ts'), path, gzip, '2500'];
+    const { exitCode } = await execa(process.execPath, ['--import', 'tsx', ...child], {
+      reject: false,
+      timeout: 20_000,
+    });
+    expect(exitCode).toBe(7);
   });
 });

@@ -8,8 +8,11 @@ import { Slots } from '../../src/jobs.js';
 import { silentLogger } from '../../src/log.js';
 import { loneLayers } from './lone-layers.js';
 
-/** Converts the blob named by the first argument, of the media type named by the second, and prints its own peak memory in bytes. */
-const [path = '', mediaType = ''] = process.argv.slice(2);
+/**
+ * Converts the blob named by the first argument, of the media type named by the second, and prints its own peak memory in bytes. With a
+ * third argument it ends so many milliseconds after it began, in the middle of whatever it does, with status 7.
+ */
+const [path = '', mediaType = '', endMs] = process.argv.slice(2);
 const hash = createHash('sha256');
 for await (const part of createReadStream(path)) hash.update(part as Buffer);
 const { size } = await stat(path);
@@ -26,6 +29,7 @@ const differ = new LayerDiffer({
   aheadAtOnce: 0,
   log: silentLogger(),
 });
+if (endMs !== undefined) setTimeout(() => process.exit(7), Number(endMs));
 try {
   await differ.apply({
     descriptor: { mediaType, digest: `sha256:${hash.digest('hex')}`, size },

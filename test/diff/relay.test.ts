@@ -3,7 +3,7 @@ import { readFile, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { describe, expect, it } from 'vitest';
 import { failureOf } from '../../src/diff/failure.js';
-import { Relay } from '../../src/diff/relay.js';
+import { Relay, type RelayResult } from '../../src/diff/relay.js';
 import { SnapshotterError } from '../../src/errors.js';
 import { temporaryFolder } from '../host/temporary.js';
 import { digestOf } from './apply-world.js';
@@ -11,22 +11,25 @@ import { tar } from './tar-builder.js';
 
 const larger = new SnapshotterError('invalid-argument', 'larger than allowed');
 
-/** What a relay makes of these bytes, and what it hands on. */
-async function relayed(bytes: Buffer, limitBytes = 2 ** 40) {
+/** What a relay makes of these bytes, and what it hands on, also when it refuses them. */
+async function relayed(bytes: Buffer, bounds: { readonly tar?: number; readonly image?: number } = {}) {
   const folder = await temporaryFolder();
   const [from, to] = [join(folder, 'from'), join(folder, 'to')];
   await writeFile(from, bytes);
-  const [input, output] = [openSync(from, 'r'), openSync(to, 'w')];
-  const handedOn = () => readFile(to);
+  const output = openSync(to, 'w');
+  const limit = (bytes = 2 ** 40) => ({ bytes, failure: failureOf(larger, 'a test') });
+  const relay = new Relay({ input: from, output, limits: { tar: limit(bounds.tar), image: limit(bounds.image) } });
+  const state: { result?: RelayResult; refusal?: unknown } = {};
   try {
-    const limit = { bytes: limitBytes, failure: failureOf(larger, 'a test') };
-    const relay = new Relay({ input, output, limit });
     while (relay.advance());
-    return { result: relay.finish(), handedOn };
+    state.result = relay.finish();
+  } catch (error) {
+    state.refusal = error;
   } finally {
-    closeSync(input);
+    relay.close();
     closeSync(output);
   }
+  return { ...state, handedOn: () => readFile(to) };
 }
 
 const part = 1024 * 1024;
@@ -41,7 +44,8 @@ describe('a relay', () => {
   it.each(ends)('hands on %i bytes of entries and two zero blocks, with %i zeros behind them', async (end, zeros) => {
     const bytes = Buffer.concat([entryOf(end), Buffer.alloc(zeros)]);
     const { result, handedOn } = await relayed(bytes);
-    expect(result).toEqual({ size: bytes.length, digest: digestOf(bytes), implied: { root: true, folders: false } });
+    const implied = { root: true, folders: false };
+    expect(result).toEqual({ size: bytes.length, digest: digestOf(bytes), implied, isRead: true });
     expect((await handedOn()).equals(Buffer.concat([bytes.subarray(0, end), Buffer.alloc(1024)]))).toBe(true);
   });
 
@@ -55,17 +59,28 @@ describe('a relay', () => {
   it('describes what the tar implies before its end', async () => {
     const bytes = tar({ name: 'a/b', data: 'x' });
     const { result, handedOn } = await relayed(bytes);
-    expect(result.implied).toEqual({ root: true, folders: true });
+    expect(result?.implied).toEqual({ root: true, folders: true });
     const output = await handedOn();
     expect(output.subarray(0, 1024).equals(bytes.subarray(0, 1024))).toBe(true);
     expect(output.subarray(-1024).equals(Buffer.alloc(1024))).toBe(true);
     expect(output.includes('a/\0')).toBe(true);
   });
 
-  it('hands on nothing of an entry that is refused, and no byte beyond the limit', async () => {
+  it('hands on nothing of an entry that is refused, and no byte of what is larger than allowed', async () => {
     const sound = entryOf(part);
-    const leadsOut = Buffer.concat([sound, tar({ name: '../out', data: 'x' })]);
-    await expect(relayed(leadsOut)).rejects.toThrow(/at byte 1048576: the path "..\/out" leads upwards/);
-    await expect(relayed(Buffer.concat([sound, sound]), part)).rejects.toThrow(/larger than allowed/);
+    const leadsOut = await relayed(Buffer.concat([sound, tar({ name: '../out', data: 'x' })]));
+    expect(leadsOut.refusal).toMatchObject({
+      message: expect.stringMatching(/at byte 1048576: the path "..\/out" leads upwards/) as string,
+    });
+    expect((await leadsOut.handedOn()).equals(sound)).toBe(true);
+    const tooLarge = await relayed(Buffer.concat([sound, sound]), { tar: part });
+    expect(tooLarge.refusal).toEqual(larger);
+    expect((await tooLarge.handedOn()).equals(sound)).toBe(true);
+  });
+
+  it('counts what the image takes, which is more than the tar for small files', async () => {
+    const small = tar(...Array.from({ length: 100 }, (_, index) => ({ name: `small-${index}`, data: 'x' })));
+    expect((await relayed(small, { tar: 200_000, image: 500_000 })).result?.size).toBe(small.length);
+    expect((await relayed(small, { tar: 200_000, image: 400_000 })).refusal).toEqual(larger);
   });
 });

@@ -191,10 +191,17 @@ requires(...spfsNeeds)('spfs run', () => {
       expect(exitCode).toBe(125);
     });
 
-    it('when the kernel is none', async () => {
-      const kernel = await world.write('no-kernel', 'no kernel\n');
+    it.each([
+      ['is none', 'no kernel\n', /^spfs: \S+\/no-kernel is not a kernel image\nnext: name a kernel image/],
+      [
+        'only begins like one',
+        'MZ\n',
+        /^spfs: the guest with the kernel \S+\/no-kernel ended without a report.*\nnext: check/s,
+      ],
+    ])('when the kernel %s', async (_title, content, message) => {
+      const kernel = await world.write('no-kernel', content);
       const { exitCode, stderr } = await run('true', { ...small, SPFS_VM_KERNEL: kernel, SPFS_VM_ACCELERATOR: 'tcg' });
-      expect(stderr).toMatch(/^spfs: the guest with the kernel \S+\/no-kernel ended without a report.*\nnext: check/s);
+      expect(stderr).toMatch(message);
       expect(exitCode).toBe(125);
     });
   });

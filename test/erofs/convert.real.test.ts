@@ -23,19 +23,20 @@ requires(
   'erofs',
   'mkfs.erofs',
 )('a layer tar becomes an image', () => {
+  const opened = (path: string) => {
+    const fd = openSync(path, 'r');
+    return { fd, close: () => closeSync(fd) };
+  };
+
   it('of the same bytes from a file, a descriptor and a pipe, whatever clock, umask, folder and environment', async () => {
     const tar = await writeTar(join(folder, 'layer.tar'), [directory('./'), file('./a', 'a'.repeat(10_000))]);
     const output = (name: string) => join(folder, name);
     await convertTar({ tar, output: output('file'), uuid, deadlineMs });
-    const fd = openSync(tar, 'r');
-    await convertTar({ tar: { fd }, output: output('descriptor'), uuid, deadlineMs });
-    closeSync(fd);
+    await convertTar({ tar: opened(tar), output: output('descriptor'), uuid, deadlineMs });
     run('sh', '-c', 'mkfifo "$1"', '-', output('pipe'));
     const feeder = spawn('sh', ['-c', 'exec cat "$1" >"$2"', '-', tar, output('pipe')], { stdio: 'ignore' });
     onTestFinished(() => void feeder.kill());
-    const pipe = openSync(output('pipe'), 'r');
-    await convertTar({ tar: { fd: pipe }, output: output('piped'), uuid, deadlineMs });
-    closeSync(pipe);
+    await convertTar({ tar: opened(output('pipe')), output: output('piped'), uuid, deadlineMs });
 
     const [umask, cwd, environment] = [process.umask(0o077), process.cwd(), { ...process.env }];
     try {
