@@ -15,7 +15,7 @@ export interface TarFindings {
 /** Bytes of an extended header or a long name; no archiver comes near it. */
 const specialMax = 1024 * 1024;
 const noAttributes: PaxAttributes = {};
-/** Of an EROFS image, in bytes: a block, and an extended inode with its directory entry. */
+/** Of an EROFS image, in bytes: a block, and an extended inode with the head of its directory entry. */
 const imageBlockSize = 4096;
 const inodeBytes = 64 + 12;
 
@@ -34,7 +34,8 @@ export class TarCheck {
   #position = 0;
   #entryOffset = 0;
   #entries = 0;
-  #imageBytes = 0;
+  /** What the image takes beyond what the tar takes. Not what entries say they have: that may be a lie. */
+  #roundedUp = 0;
   #end: number | undefined;
   #zeroBlocks = 0;
   #skip = 0;
@@ -61,7 +62,7 @@ export class TarCheck {
 
   /** Bytes of the image that mkfs.erofs makes of the entries so far, about: every file takes whole blocks, and everything an inode. */
   get imageBytes(): number {
-    return this.#imageBytes;
+    return this.#position + this.#roundedUp;
   }
 
   /** The byte at which the end-of-archive blocks begin, as far as it is known: what comes before it belongs to entries. */
@@ -177,7 +178,7 @@ export class TarCheck {
     this.#folders.add(path, type === '5' && removed === undefined, offset);
     if (removed) this.#folders.remove(removed);
     this.#entries += 1;
-    this.#imageBytes += Math.ceil(size / imageBlockSize) * imageBlockSize + inodeBytes + (path.at(-1)?.length ?? 0);
+    this.#roundedUp += Math.ceil(size / imageBlockSize) * imageBlockSize - padded(size) + inodeBytes;
     this.#skip = padded(size);
   }
 }
