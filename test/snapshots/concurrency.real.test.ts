@@ -124,7 +124,7 @@ requires(
   });
 
   it('a Commit that is cancelled kills its tool, leaves nothing, and can be asked for again', async () => {
-    const { calls } = await fakeMkfs('[ -e "$0.once" ] || { touch "$0.once"; exec sleep 60; }; real "$@"');
+    const { calls } = await fakeMkfs('first && exec sleep 60; real "$@"');
     const [bind] = await world.port.prepare('extract-a');
     await writeFile(join(bind!.source, 'file'), 'content');
     const before = await listingOf(world.root);

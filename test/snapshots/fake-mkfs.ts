@@ -6,8 +6,8 @@ import { onTestFinished } from 'vitest';
 /**
  * Puts a program named mkfs.erofs before the real one on PATH until the test ends. Every call is counted.
  *
- * @param script shell lines; `real "$@"` runs the real tool, `$output` is the image it shall write, `$merging` is empty
- *   unless it merges
+ * @param script shell lines; `real "$@"` runs the real tool, `first` is true in the first call, `$output` is the image it shall
+ *   write, `$merging` is empty unless it merges
  */
 export async function fakeMkfs(script: string): Promise<{ calls: () => Promise<readonly string[]> }> {
   const folder = await mkdtemp(join(tmpdir(), 'erofs-snapshotter-fake-'));
@@ -19,6 +19,8 @@ export async function fakeMkfs(script: string): Promise<{ calls: () => Promise<r
   const lines = [
     '#!/bin/sh',
     `echo "$*" >> '${calls}'`,
+    // By the log, which every call writes before anything else: a call killed at any later point still was the first.
+    `first() { [ "$(wc -l < '${calls}')" -eq 1 ]; }`,
     `real() { PATH='${before}' mkfs.erofs "$@"; }`,
     'merging=; output=',
     'for word in "$@"; do',

@@ -60,7 +60,7 @@ requires(
     ])('it %s', async (_title, script, code, says) => {
       const [bind] = await world.port.prepare('extract-a');
       await writeFile(join(bind!.source, 'file'), 'content');
-      const { calls } = await fakeMkfs(`[ -e "$0.once" ] && { real "$@"; exit; }; touch "$0.once"; ${script}`);
+      const { calls } = await fakeMkfs(`first || { real "$@"; exit; }; ${script}`);
       const error: unknown = await world.port.commit('name', 'extract-a').catch((cause: unknown) => cause);
       expect(error).toMatchObject({ code });
       expect((error as Error).message).toContain(says);
@@ -96,8 +96,7 @@ requires(
       ['finds the disk full', 'echo "No space left on device" >&2; exit 1', 'resource-exhausted'],
       ['is killed from outside', 'kill -KILL $$', 'internal'],
     ])('it %s', async (_title, script, code) => {
-      const fake = `[ -e "$0.once" ] && { real "$@"; exit; }; touch "$0.once"; ${script}`;
-      await fakeMkfs(fake);
+      await fakeMkfs(`first || { real "$@"; exit; }; ${script}`);
       await expect(world.port.prepare('box', 'c3')).rejects.toMatchObject({ code });
       expect(await world.port.list('name==box')).toEqual([]);
       expect((await world.port.prepare('box', 'c3'))[0]?.type).toBe('format/erofs');
