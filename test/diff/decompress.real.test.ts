@@ -89,10 +89,9 @@ describe.each(['no program', 'igzip', 'pigz', 'a careless program'])('gzip, deco
   it('stops when it is cancelled', async () => {
     await useTool();
     const reason = new SnapshotterError('cancelled', 'enough');
-    const signal = AbortSignal.any([AbortSignal.timeout(100)]);
     const cancelled = new AbortController();
-    signal.addEventListener('abort', () => cancelled.abort(reason));
-    const endless = gzipSync(Buffer.alloc(2_000_000_000));
+    setTimeout(() => cancelled.abort(reason), 100);
+    const endless = Buffer.concat(Array<Buffer>(2000).fill(gzipSync(Buffer.alloc(1_000_000))));
     await expect(unpacked(endless, { signal: cancelled.signal })).rejects.toBe(reason);
   });
 });

@@ -211,7 +211,8 @@ requires(
     });
 
     it('writes a file of many blocks whole, and one after another', async () => {
-      expect(await cat(merged, 'large', 'only-below')).toEqual(Buffer.concat([large, Buffer.from('from below\n')]));
+      const both = Buffer.concat([large, Buffer.from('from below\n')]);
+      expect((await cat(merged, 'large', 'only-below')).equals(both)).toBe(true);
     });
 
     it.each([
@@ -250,7 +251,7 @@ requires(
       const image = await makeLayer(folder, 'cut', [{ name: 'large', content: large }]);
       const whole = await readFile(image);
       const browser = new Browser('cut', [{ type: 'erofs', source: image, target: '', options: [] }]);
-      expect(await cat(browser, 'large')).toEqual(large);
+      expect((await cat(browser, 'large')).equals(large)).toBe(true);
       writeFileSync(image, whole.subarray(0, whole.length - 1_000_000));
       await expect(cat(browser, 'large')).rejects.toMatchObject({ code: 'data-loss' });
     });
