@@ -9,6 +9,8 @@ export default defineConfig({
   test: {
     reporters: ['default', './test/harness/counts-reporter.ts'],
     env: { PATH: toolPath() },
+    // By default as many as there are processors but one, which on the smallest machines is one file after the other.
+    maxWorkers: 2,
     projects: [
       {
         extends: true,
@@ -28,7 +30,6 @@ export default defineConfig({
           globalSetup: ['test/harness/global-setup.ts'],
           testTimeout: 120_000,
           hookTimeout: 120_000,
-          maxWorkers: 2,
           sequence: { groupOrder: 1 },
         },
       },
@@ -40,7 +41,6 @@ export default defineConfig({
           globalSetup: ['test/harness/global-setup.ts'],
           testTimeout: 300_000,
           hookTimeout: 300_000,
-          maxWorkers: 2,
           sequence: { groupOrder: 2 },
         },
       },

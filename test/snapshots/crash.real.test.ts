@@ -42,6 +42,8 @@ requires(
     await build({
       configFile: false,
       logLevel: 'error',
+      // All in the one file but what is native.
+      ssr: { noExternal: true, external: ['koffi', 'classic-level'] },
       build: {
         ssr: join(packageRoot(), 'test', 'snapshots', 'crash-child.ts'),
         outDir: bundleFolder,
