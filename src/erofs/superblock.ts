@@ -1,3 +1,4 @@
+import { fstatSync } from 'node:fs';
 import { open, type FileHandle } from 'node:fs/promises';
 import { errnoOf, SnapshotterError } from '../errors.js';
 import { asSnapshotterError } from '../host/index.js';
@@ -80,11 +81,14 @@ export async function withImage<T>(
 }
 
 export async function readSuperblockOf(file: FileHandle, path: string): Promise<Superblock> {
-  const { size } = await file.stat();
-  const raw = await readAt(file, path, superblockOffset, superblockSize);
-  const superblock = decodeSuperblock(raw, path);
+  const size = sizeOf(file);
+  // All that the checksum covers, as a rule: with many layers every turn through the thread pool is felt.
+  const likely = Math.min(size, blockSize) - superblockOffset;
+  const head = await readAt(file, path, superblockOffset, Math.max(superblockSize, likely));
+  const superblock = decodeSuperblock(head, path);
   if (superblock.hasChecksum) {
-    const covered = await readAt(file, path, superblockOffset, checksumLength(superblock));
+    const length = checksumLength(superblock);
+    const covered = length === head.length ? head : await readAt(file, path, superblockOffset, length);
     const expected = covered.readUInt32LE(4);
     const actual = checksumOf(covered);
     if (actual !== expected) {
@@ -100,7 +104,12 @@ export async function readSuperblockOf(file: FileHandle, path: string): Promise<
   return superblock;
 }
 
-/** Decodes the 128 bytes at byte 1024. Pure. */
+/** Bytes. Synchronous: what is known of an open file is in memory. */
+export function sizeOf(file: FileHandle): number {
+  return fstatSync(file.fd).size;
+}
+
+/** Decodes the 128 bytes at byte 1024, and maybe more. Pure. */
 function decodeSuperblock(raw: Buffer, path: string): Superblock {
   if (raw.readUInt32LE(0) !== magic) throw damaged(path, `its magic number is ${hex(raw.readUInt32LE(0))}`);
   const blockBits = raw.readUInt8(12);

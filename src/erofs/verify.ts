@@ -1,5 +1,4 @@
-import { stat } from 'node:fs/promises';
-import { blockSize, damaged, readSuperblock, type Superblock } from './superblock.js';
+import { blockSize, damaged, readSuperblockOf, sizeOf, withImage, type Superblock } from './superblock.js';
 
 /** mkfs.erofs ends its images with their last block. More than this beyond it is not padding. */
 const paddingLimit = 1024 * 1024;
@@ -10,7 +9,10 @@ const paddingLimit = 1024 * 1024;
  * @throws SnapshotterError `data-loss` when it is not a whole layer, or not the expected one.
  */
 export async function verifyLayer(path: string, expectedUuid?: string): Promise<Superblock> {
-  const superblock = await readSuperblock(path);
+  const { superblock, size } = await withImage(path, 'r', async (file) => ({
+    superblock: await readSuperblockOf(file, path),
+    size: sizeOf(file),
+  }));
   if (superblock.blockSize !== blockSize) {
     throw damaged(path, `its blocks are ${superblock.blockSize} bytes long instead of ${blockSize}`);
   }
@@ -20,7 +22,6 @@ export async function verifyLayer(path: string, expectedUuid?: string): Promise<
   if (expectedUuid !== undefined && superblock.uuid !== expectedUuid.toLowerCase()) {
     throw damaged(path, `its UUID is ${superblock.uuid} instead of ${expectedUuid}`);
   }
-  const { size } = await stat(path);
   if (size - superblock.bytes > paddingLimit) {
     throw damaged(path, `it is ${size} bytes long, of which its superblock counts only ${superblock.bytes}`);
   }
