@@ -1,5 +1,6 @@
 import { defineConfig } from 'vitest/config';
 import { toolPath } from './test/harness/capabilities.js';
+import LongestFirst from './test/harness/longest-first.js';
 
 /**
  * Three rings: `pure` needs Node alone, `real` the tools and the kernel, `e2e` a whole containerd, registry and QEMU.
@@ -11,6 +12,7 @@ export default defineConfig({
     env: { PATH: toolPath() },
     // By default as many as there are processors but one, which on the smallest machines is one file after the other.
     maxWorkers: 2,
+    sequence: { sequencer: LongestFirst },
     projects: [
       {
         extends: true,

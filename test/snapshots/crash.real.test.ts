@@ -1,16 +1,15 @@
 import { execFile } from 'node:child_process';
 import { createHash } from 'node:crypto';
-import { mkdtemp, readdir, readFile, rm } from 'node:fs/promises';
+import { mkdtemp, readdir, readFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { basename, join } from 'node:path';
 import { promisify } from 'node:util';
-import { afterAll, beforeAll, expect, it } from 'vitest';
-import { build } from 'vite';
+import { expect, it } from 'vitest';
 import { listLoopDevices, listMounts } from '../../src/host/index.js';
-import { packageRoot } from '../../src/package.js';
 import type { SnapshotInfo, Snapshotter } from '../../src/snapshots/index.js';
 import type { Mount } from '../../src/vocabulary.js';
 import { openSnapshotter } from '../conformance/in-process.js';
+import { bundlePrograms } from '../harness/bundle.js';
 import { requires } from '../harness/requires.js';
 import { makeChain, operations, type Operation } from './crash-operations.js';
 
@@ -19,9 +18,7 @@ const exec = promisify(execFile);
 /** Crashes tried at the same time: each has a root of its own. */
 const lanes = 2;
 
-/** The child as one file: a process that starts in a fifth of a second, for hundreds of them. */
-const bundleFolder = join(packageRoot(), 'node_modules', '.cache', `crash-child-${process.pid}`);
-const bundle = join(bundleFolder, 'crash-child.js');
+const bundle = bundlePrograms(import.meta.dirname, 'crash-child');
 
 /** What a crash must not change. */
 interface Baseline {
@@ -38,23 +35,6 @@ requires(
   'overlay',
   'mkfs.erofs',
 )('killed before any step, a restart finds', () => {
-  beforeAll(async () => {
-    await build({
-      configFile: false,
-      logLevel: 'error',
-      // All in the one file but what is native.
-      ssr: { noExternal: true, external: ['koffi', 'classic-level'] },
-      build: {
-        ssr: join(packageRoot(), 'test', 'snapshots', 'crash-child.ts'),
-        outDir: bundleFolder,
-        emptyOutDir: true,
-        target: 'node20',
-        rollupOptions: { output: { entryFileNames: 'crash-child.js' } },
-      },
-    });
-  });
-  afterAll(() => rm(bundleFolder, { recursive: true, force: true }));
-
   it.each(Object.entries(operations))('every snapshot whole or absent: %s', async (name, operation) => {
     await throughEveryCrash(name, operation);
   });
@@ -108,7 +88,7 @@ async function setUp(root: string, operation: Operation): Promise<Baseline> {
 /** @returns false when the operation had fewer steps than `limit` and came to its end */
 async function crash(root: string, name: string, limit: number): Promise<boolean> {
   try {
-    await exec(process.execPath, [bundle, root, name, String(limit)]);
+    await exec(process.execPath, [bundle('crash-child'), root, name, String(limit)]);
     return false;
   } catch (error) {
     const { signal, stderr } = error as { signal?: string; stderr?: string };

@@ -1,13 +1,14 @@
 import { spawn, type ChildProcess } from 'node:child_process';
 import { once } from 'node:events';
-import { fileURLToPath } from 'node:url';
 import { expect, onTestFinished, test } from 'vitest';
 import { SpfsStore } from '../../../src/spfs/store/index.js';
+import { bundlePrograms } from '../../harness/bundle.js';
 import { entry, freshRoot, layer, log, platform, tag } from './support.js';
 
-function start(script: string, ...args: readonly string[]): ChildProcess {
-  const path = fileURLToPath(new URL(script, import.meta.url));
-  const child = spawn(process.execPath, ['--import', 'tsx', path, ...args], { stdio: ['pipe', 'pipe', 'inherit'] });
+const bundle = bundlePrograms(import.meta.dirname, 'push-child', 'hold-child', 'crash-child');
+
+function start(script: Parameters<typeof bundle>[0], ...args: readonly string[]): ChildProcess {
+  const child = spawn(process.execPath, [bundle(script), ...args], { stdio: ['pipe', 'pipe', 'inherit'] });
   onTestFinished(() => void child.kill('SIGKILL'));
   return child;
 }
@@ -28,7 +29,7 @@ test('of twenty processes that push at once none loses an entry, and each one’
   const users = Array.from({ length: processes }, (_, at) => `user-${at}`);
   const children: { user: string; child: ChildProcess; exited: Promise<unknown[]> }[] = [];
   for (const user of users) {
-    const child = start('push-child.ts', root, user, String(entries));
+    const child = start('push-child', root, user, String(entries));
     children.push({ user, child, exited: once(child, 'exit') });
   }
   await Promise.all(children.map(({ child }) => ready(child)));
@@ -51,7 +52,7 @@ test('a process that holds the store is named to those who waited in vain, and k
   const root = await freshRoot();
   const red = layer('red');
   await tag(new SpfsStore({ root, log }), ['before', red]);
-  const holder = start('hold-child.ts', root);
+  const holder = start('hold-child', root);
   await ready(holder);
   const impatient = new SpfsStore({ root, log, waitMs: 100 });
   await expect(impatient.read((view) => view.tags())).rejects.toMatchObject({
@@ -70,7 +71,7 @@ test('a process that holds the store is named to those who waited in vain, and k
 
 /** Runs the writer until it acknowledged `turns` turns, then kills it; gives the turns that it acknowledged. */
 async function killAfter(turns: number, root: string): Promise<number[]> {
-  const writer = start('crash-child.ts', root);
+  const writer = start('crash-child', root);
   const closed = once(writer, 'close');
   let output = '';
   writer.stdout!.on('data', (chunk: Buffer) => {
