@@ -7,7 +7,7 @@ import type { Layer } from './devices.js';
 import { impliedBy, isImpliedFolder, undescribed } from './implied.js';
 import { withAttributes } from './inode.js';
 import { isOpaque } from './opaque.js';
-import { damaged, readSuperblockOf, renewChecksum, withImage } from './superblock.js';
+import { damaged, type Superblock } from './superblock.js';
 import { readRootAttributes } from './root.js';
 import { ImageTree, type Directory } from './tree.js';
 
@@ -62,27 +62,30 @@ export async function findInheritance(
   return { root, directories: await withLayers(layers, (trees) => branchesOf(trees, signal)) };
 }
 
+/** A merged image that is open for writing. */
+interface OpenImage {
+  readonly file: FileHandle;
+  readonly path: string;
+  readonly superblock: Superblock;
+}
+
 /**
- * Gives the directories of a merged image what they inherit.
+ * Gives the directories of a merged image what they inherit. The checksum has to be renewed afterwards.
  *
  * @throws SnapshotterError `data-loss` when the image is damaged; `internal` when it is not what the layers make
  */
-export async function inherit(image: string, { root, directories }: Inheritance): Promise<void> {
-  await withImage(image, 'r+', async (file) => {
-    const superblock = await readSuperblockOf(file, image);
-    const merged = new ImageTree(file, image, superblock);
-    write(file, image, merged.root(), root);
-    const pending = [{ directory: merged.root(), below: directories }];
-    for (let parent = pending.pop(); parent !== undefined; parent = pending.pop()) {
-      for (const { name, attributes, below } of parent.below) {
-        const directory = merged.find(parent.directory, name);
-        if (directory === undefined || directory === 'other') throw unexpected(image, name);
-        if (attributes) write(file, image, directory, attributes);
-        pending.push({ directory, below });
-      }
+export function inherit({ file, path, superblock }: OpenImage, { root, directories }: Inheritance): void {
+  const merged = new ImageTree(file, path, superblock);
+  write(file, path, merged.root(), root);
+  const pending = [{ directory: merged.root(), below: directories }];
+  for (let parent = pending.pop(); parent !== undefined; parent = pending.pop()) {
+    for (const { name, attributes, below } of parent.below) {
+      const directory = merged.find(parent.directory, name);
+      if (directory === undefined || directory === 'other') throw unexpected(path, name);
+      if (attributes) write(file, path, directory, attributes);
+      pending.push({ directory, below });
     }
-    await renewChecksum(file, image, superblock);
-  });
+  }
 }
 
 async function branchesOf(

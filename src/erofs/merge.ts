@@ -3,8 +3,9 @@ import { EarlyFlush } from '../host/index.js';
 import { mapOldestFirst, type OldestFirst } from '../vocabulary.js';
 import { mergeArguments } from './args.js';
 import { verifyDevices, type Layer, type MergedImage } from './devices.js';
-import { findInheritance, inherit } from './inherit.js';
+import { findInheritance, inherit, type Inheritance } from './inherit.js';
 import { makeImage, type ImageOptions } from './mkfs.js';
+import { readSuperblockOf, renewChecksum, withImage, writeUuid } from './superblock.js';
 import { mergedUuid } from './uuid.js';
 import { verifyLayer } from './verify.js';
 
@@ -24,34 +25,56 @@ export interface MergeOptions extends ImageOptions {
  *   not what was asked for; else as `run` does.
  */
 export async function mergeLayers(o: MergeOptions): Promise<MergedImage> {
-  const { layers: paths, output, signal } = o;
+  const { layers: paths, output } = o;
   if (paths.length === 0) throw new SnapshotterError('invalid-argument', 'there are no layers to merge');
-  const verified = await Promise.all(paths.map(async (path) => ({ path, superblock: await verifyLayer(path) })));
-  const layers = verified as unknown as OldestFirst<Layer>;
-  const uuid = mergedUuid(mapOldestFirst(layers, ({ superblock }) => superblock.uuid));
-  // The layers alone tell, so this need not wait for the tool.
-  const inheritance = findInheritance(layers, signal);
-  let fault: unknown;
-  inheritance.catch((error: unknown) => (fault = error));
+  const stop = new AbortController();
+  const signal = o.signal ? AbortSignal.any([o.signal, stop.signal]) : stop.signal;
+  // The layers alone tell, so neither waits for the tool, nor the tool for them.
+  const verified = verifyLayers(paths);
+  const inheritance = verified.then((layers) => findInheritance(layers, signal));
+  inheritance.catch((error: unknown) => stop.abort(error));
   const early = new EarlyFlush(output);
   try {
-    return await makeImage(o, {
-      what: `merging ${paths.length} layers`,
-      args: mergeArguments({ output, uuid, layers: paths }),
-      check: async () => {
-        // Whoever publishes the image waits for the disk; it can begin with what the tool wrote while that is checked and mended.
-        early.start();
-        await verifyDevices(output, layers);
-        await inherit(output, await inheritance);
-        await early.settle();
-        early.check();
-        return verifyDevices(output, layers);
+    return await makeImage(
+      { ...o, signal },
+      {
+        what: `merging ${paths.length} layers`,
+        args: mergeArguments({ output, uuid: provisionalUuid, layers: paths }),
+        check: async () => {
+          // Whoever publishes the image waits for the disk; it can begin with what the tool wrote while that is checked and mended.
+          early.start();
+          const layers = await verified;
+          await verifyDevices(output, layers);
+          await mend(output, layers, await inheritance);
+          await early.settle();
+          early.check();
+          return verifyDevices(output, layers);
+        },
       },
-    });
+    );
   } catch (error) {
-    // What is wrong with a layer is not the tool's failure.
-    throw fault instanceof SnapshotterError ? fault : error;
+    // What is wrong with a layer is not the tool's failure, and is told even when the tool stumbled over it first.
+    await inheritance;
+    throw error;
   } finally {
     await Promise.allSettled([inheritance, early.settle()]);
   }
+}
+
+/** Until the layers' own UUIDs are known. */
+const provisionalUuid = '00000000-0000-0000-0000-000000000000';
+
+async function verifyLayers(paths: OldestFirst<string>): Promise<OldestFirst<Layer>> {
+  const layers = await Promise.all(paths.map(async (path) => ({ path, superblock: await verifyLayer(path) })));
+  return layers as unknown as OldestFirst<Layer>;
+}
+
+async function mend(output: string, layers: OldestFirst<Layer>, inheritance: Inheritance): Promise<void> {
+  const uuid = mergedUuid(mapOldestFirst(layers, ({ superblock }) => superblock.uuid));
+  await withImage(output, 'r+', async (file) => {
+    const superblock = await readSuperblockOf(file, output);
+    await writeUuid(file, uuid);
+    inherit({ file, path: output, superblock }, inheritance);
+    await renewChecksum(file, output, superblock);
+  });
 }

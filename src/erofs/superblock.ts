@@ -15,6 +15,7 @@ export const blockSize = 4096;
 /** Device slots are 128 bytes, and the table's offset is counted in them. */
 export const deviceSlotSize = 128;
 
+const uuidOffset = 48;
 const volumeNameOffset = 64;
 const volumeNameSize = 16;
 
@@ -128,7 +129,7 @@ function decodeSuperblock(raw: Buffer, path: string): Superblock {
   const size = 2 ** blockBits;
   const blocks = raw.readUInt32LE(36);
   return {
-    uuid: formatUuid(raw.subarray(48, 64)),
+    uuid: formatUuid(raw.subarray(uuidOffset, volumeNameOffset)),
     blockSize: size,
     blocks,
     bytes: blocks * size,
@@ -143,6 +144,12 @@ function decodeSuperblock(raw: Buffer, path: string): Superblock {
     hasChecksum: (raw.readUInt32LE(8) & compatChecksum) !== 0,
     volumeName: raw.toString('latin1', volumeNameOffset, volumeNameOffset + volumeNameSize).replace(/\0.*$/s, ''),
   };
+}
+
+/** @param uuid as `formatUuid` spells it. The checksum has to be renewed afterwards. */
+export async function writeUuid(file: FileHandle, uuid: string): Promise<void> {
+  const bytes = Buffer.from(uuid.replaceAll('-', ''), 'hex');
+  await file.write(bytes, 0, bytes.length, superblockOffset + uuidOffset);
 }
 
 /** @param name ASCII, 15 bytes at most. The checksum has to be renewed afterwards. */

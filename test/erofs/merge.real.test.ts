@@ -6,10 +6,12 @@ import { beforeEach, expect, it } from 'vitest';
 import { chainRootAttributes, convertDirectory, layerUuid, mergeLayers, verifyMerged } from '../../src/erofs/index.js';
 import { readDevices, readRootAttributes } from '../../src/erofs/index.js';
 import { inherit } from '../../src/erofs/inherit.js';
+import { withImage } from '../../src/erofs/superblock.js';
 import { setXattr } from '../../src/host/index.js';
 import { requires } from '../harness/requires.js';
 import { temporaryFolder } from '../host/temporary.js';
 import {
+  fakeMkfs,
   deadlineMs,
   digestOf,
   directory,
@@ -116,8 +118,14 @@ requires('mkfs.erofs')('a merged image', () => {
     });
   });
 
-  it('is not tried with a damaged layer, and nothing is left', async () => {
+  it.each([
+    ['works', undefined],
+    ['stumbles over it first', 'exit 1'],
+    ['crashes', 'kill -SEGV $$'],
+    ['hangs', 'echo half > "$out"; exec sleep 60'],
+  ])('is given up with a damaged layer, and nothing is left, when the tool %s', async (_title, script) => {
     const a = await makeLayer(folder, 'a', [file('a', 'a')]);
+    if (script !== undefined) await fakeMkfs(folder, script);
     const damaged = join(folder, 'damaged.erofs');
     await copyFile(a, damaged);
     await truncate(damaged, 4096);
@@ -214,6 +222,10 @@ requires(
     // With a checksum that fits, so that nothing else is wrong with it.
     await patchSuperblock(output, 64, Buffer.alloc(0));
     const root = { mode: 0o755, uid: 70_000, gid: 0, mtime: 0n, mtimeNsec: 0 };
-    await expect(inherit(output, { root, directories: [] })).rejects.toMatchObject({ code: 'internal' });
+    await withImage(output, 'r+', (file) => {
+      const open = { file, path: output, superblock };
+      expect(() => inherit(open, { root, directories: [] })).toThrow('too small for its owner and time');
+      return Promise.resolve();
+    });
   });
 });
