@@ -1,8 +1,7 @@
 import { createHash } from 'node:crypto';
 import { createReadStream } from 'node:fs';
 import { mkdtemp, rename, rm, stat } from 'node:fs/promises';
-import { tmpdir } from 'node:os';
-import { join } from 'node:path';
+import { dirname, join } from 'node:path';
 import { LayerDiffer } from '../../src/diff/index.js';
 import { Slots } from '../../src/jobs.js';
 import { silentLogger } from '../../src/log.js';
@@ -16,7 +15,8 @@ const [path = '', mediaType = '', endMs] = process.argv.slice(2);
 const hash = createHash('sha256');
 for await (const part of createReadStream(path)) hash.update(part as Buffer);
 const { size } = await stat(path);
-const folder = await mkdtemp(join(tmpdir(), 'erofs-snapshotter-'));
+// Beside the blob, whose owner removes it whatever becomes of this process.
+const folder = await mkdtemp(join(dirname(path), 'output-'));
 const differ = new LayerDiffer({
   content: {
     info: () => Promise.resolve({ labels: {} }),
