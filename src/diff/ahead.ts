@@ -1,17 +1,12 @@
-import { rm } from 'node:fs/promises';
 import { isCode } from '../errors.js';
 import type { ExtractTarget } from '../layers/index.js';
 import type { Logger } from '../log.js';
 import { isDigest, type Descriptor, type Digest } from '../vocabulary.js';
-import type { ConvertRequest, LayerConverter, PreparedLayer } from './convert.js';
+import { ConversionsAhead, keepMs, type Launch, type Turns } from './conversions-ahead.js';
+import type { LayerConverter, PreparedLayer } from './convert.js';
 import { Fetches, watchMs } from './fetches.js';
 import type { ManifestSource, NamedLayer } from './manifest-source.js';
 import { layerFormatOf, type LayerFormat } from './media-types.js';
-
-/** How long a layer that nobody asked for is kept, in milliseconds: the layers before it may still be on their way. */
-const keepMs = 10 * 60_000;
-/** Layers under way or waiting to be asked for, at most: each takes disk space that nobody may ever want. */
-const mostAhead = 4;
 
 /** How long containerd may take to say whether it has a blob, in milliseconds. */
 const answerMs = 10_000;
@@ -44,28 +39,10 @@ interface Look {
   again: boolean;
 }
 
-/** A bound on work of one kind. */
-interface Turns {
-  readonly limit: number;
-  running: number;
-}
-
 /** Smaller ones are converted before they could be followed. */
 const leastFollowedBytes = 1024 * 1024;
 /** How long nothing may be fetched after a snapshot was prepared for it, in milliseconds. */
 const fetchMs = 10_000;
-
-interface Ahead {
-  /** Undefined when it failed: whoever asks for the layer then converts it, and hears why. */
-  readonly prepared: Promise<PreparedLayer | undefined>;
-  readonly controller: AbortController;
-  /** It is no longer under way ahead. */
-  readonly release: () => void;
-  /** The same, and its room is for the next one. */
-  readonly handOver: () => void;
-  /** Runs once it is prepared. */
-  expiry?: NodeJS.Timeout;
-}
 
 /**
  * containerd 2.1 asks for one layer of an image after the other. This converts layers while they are fetched, and the next ones
@@ -73,7 +50,7 @@ interface Ahead {
  */
 export class LayersAhead {
   readonly #options: LayersAheadOptions;
-  readonly #layers = new Map<Digest, Ahead>();
+  readonly #layers: ConversionsAhead;
   /** Conversions of complete blobs that nobody has asked for yet. */
   readonly #conversions: Turns;
   /** One more at once, for they mostly wait for the network. */
@@ -82,10 +59,10 @@ export class LayersAhead {
   readonly #waiting = new Map<string, Look>();
   readonly #fetches = new Fetches();
   #arrivals: { readonly controller: AbortController; readonly end: NodeJS.Timeout } | undefined;
-  #closed = false;
 
   constructor(options: LayersAheadOptions) {
     this.#options = options;
+    this.#layers = new ConversionsAhead(options.log);
     this.#conversions = { limit: options.atOnce, running: 0 };
     this.#followings = { limit: options.atOnce + 1, running: 0 };
   }
@@ -103,18 +80,8 @@ export class LayersAhead {
   }
 
   /** The layer when it is under way: waits for it. It is the caller's from then on. */
-  async take(digest: Digest, signal: AbortSignal): Promise<PreparedLayer | undefined> {
-    const ahead = this.#layers.get(digest);
-    if (!ahead) return undefined;
-    this.#forget(digest, ahead);
-    const abort = () => ahead.controller.abort(signal.reason);
-    if (signal.aborted) abort();
-    signal.addEventListener('abort', abort, { once: true });
-    try {
-      return await ahead.prepared;
-    } finally {
-      signal.removeEventListener('abort', abort);
-    }
+  take(digest: Digest, signal: AbortSignal): Promise<PreparedLayer | undefined> {
+    return this.#layers.take(digest, signal);
   }
 
   /**
@@ -122,27 +89,21 @@ export class LayersAhead {
    *
    * @returns whether there was any
    */
-  async yieldRoom(): Promise<boolean> {
-    const digests = [...this.#layers.keys()];
-    await Promise.all(digests.map((digest) => this.#abandon(digest)));
-    return digests.length > 0;
+  yieldRoom(): Promise<boolean> {
+    return this.#layers.abandonAll();
   }
 
   /** Stops and erases everything. */
   async close(): Promise<void> {
-    this.#closed = true;
+    const closed = this.#layers.close();
     this.#arrivals?.controller.abort();
-    await this.yieldRoom();
-  }
-
-  get #hasRoom(): boolean {
-    return !this.#closed && this.#layers.size < mostAhead;
+    await closed;
   }
 
   /** One pass at a time for each layer that was asked for, however often something happens. */
   #look(look: Look): void {
     look.again = true;
-    if (look.running || !this.#hasRoom) return;
+    if (look.running || !this.#layers.hasRoom) return;
     look.running = true;
     this.#pass(look)
       .catch((error: unknown) => {
@@ -170,7 +131,7 @@ export class LayersAhead {
     let incomplete = false;
     for (const layer of look.next) {
       const { digest } = layer.descriptor;
-      if (!this.#hasRoom) return true;
+      if (!this.#layers.hasRoom) return true;
       if (!isDigest(digest) || !this.#isWanted(digest, present)) continue;
       if (await this.#isComplete(digest, present.namespace)) this.#start(layer, digest, look);
       else {
@@ -249,47 +210,17 @@ export class LayersAhead {
   }
 
   #mayStart(digest: Digest, { present }: Look, turns: Turns): boolean {
-    return this.#hasRoom && turns.running < turns.limit && this.#isWanted(digest, present);
+    return this.#layers.hasRoom && turns.running < turns.limit && this.#isWanted(digest, present);
   }
 
-  #launch(
-    digest: Digest,
-    look: Look,
-    turns: Turns,
-    convert: (means: Pick<ConvertRequest, 'namespace' | 'temporary' | 'signal'>) => Promise<PreparedLayer>,
-  ): void {
+  #launch(digest: Digest, look: Look, turns: Turns, convert: Launch['convert']): void {
     const { namespace, target } = look.present;
-    const controller = new AbortController();
-    const temporary = (purpose: string) => target.aheadTemporary(purpose);
-    const prepared = convert({ namespace, temporary, signal: controller.signal }).catch((error: unknown) => {
-      this.#options.log.debug({ err: error, digest }, 'could not convert a layer ahead');
-      return undefined;
-    });
-    let counted = true;
-    turns.running += 1;
-    const release = () => {
-      if (counted) turns.running -= 1;
-      counted = false;
-    };
-    const handOver = () => {
-      if (!counted) return;
-      release();
-      this.#look(look);
-    };
-    const ahead: Ahead = { prepared, controller, release, handOver };
-    this.#layers.set(digest, ahead);
-    void prepared.then(() => {
-      // A failed one is kept as well, or it would be tried again at once.
-      if (this.#layers.get(digest) === ahead) {
-        ahead.expiry = setTimeout(() => void this.#abandon(digest), keepMs).unref();
-      }
-      handOver();
-    });
+    this.#layers.launch(digest, { turns, namespace, target, convert, onRoom: () => this.#look(look) });
   }
 
   /** Looks again whenever a blob arrives or begins to, for as long as layers may be expected. */
   #await(look: Look): void {
-    if (this.#closed) return;
+    if (this.#layers.isClosed) return;
     this.#waiting.set(waitingKey(look), look);
     if (!look.next) setTimeout(() => look.next ?? this.#forgetLook(look), fetchMs).unref();
     if (this.#arrivals) {
@@ -326,28 +257,6 @@ export class LayersAhead {
   #forgetLook(look: Look): void {
     const key = waitingKey(look);
     if (this.#waiting.get(key) === look) this.#waiting.delete(key);
-  }
-
-  async #abandon(digest: Digest): Promise<void> {
-    const ahead = this.#layers.get(digest);
-    if (!ahead) return;
-    // Its room is not for the next one of the image: somebody needs it.
-    ahead.release();
-    this.#forget(digest, ahead);
-    ahead.controller.abort(new Error('nobody asked for this layer'));
-    const layer = await ahead.prepared;
-    try {
-      if (layer) await rm(layer.path, { force: true });
-      this.#options.log.debug({ digest }, 'erased a layer that was converted ahead and not asked for');
-    } catch (error) {
-      this.#options.log.warn({ err: error, digest }, 'could not erase a layer that was converted ahead');
-    }
-  }
-
-  #forget(digest: Digest, ahead: Ahead): void {
-    this.#layers.delete(digest);
-    clearTimeout(ahead.expiry);
-    ahead.handOver();
   }
 }
 
