@@ -72,8 +72,7 @@ async function compare(world: World, id: string, layers: OldestFirst<string>, fo
   }
 
   async function bare(target: string): Promise<void> {
-    const uuid = layerUuid(`sha256:${'0'.repeat(64)}`);
-    const args = mergeArguments({ output: join(target, 'fsmeta.erofs'), uuid, layers });
+    const args = mergeArguments({ output: join(target, 'fsmeta.erofs'), layers });
     const { exitCode, stderr } = await tool('mkfs.erofs', args, { signal });
     if (exitCode !== 0) throw new RigError(`mkfs.erofs failed: ${stderr}`, 'see what it said');
   }

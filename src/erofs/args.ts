@@ -10,6 +10,8 @@ const reproducible = [`-b${blockSize}`, '-T0', '--mkfs-time'];
 /** Merging refers to file data by whole blocks, so none may lie beside its inode. Uncompressed for the same reason. */
 const mergeable = ['-Enoinline_data'];
 
+const provisionalUuid = '00000000-0000-0000-0000-000000000000';
+
 /** Arguments that turn a layer tar into an image. Without `tar` the tool reads its standard input. */
 export function convertTarArguments(o: { output: string; uuid: string; tar?: string }): string[] {
   const formats = ['--tar=f', '--aufs', '--quiet', '--sort=none'];
@@ -23,9 +25,10 @@ export function convertDirectoryArguments(o: { output: string; uuid: string; dir
 
 /**
  * Arguments that merge layers into one image of metadata. Whiteouts are resolved and stripped, since whoever mounts the merged
- * image alone would see them as devices. Extended inodes have room for any owner and time that is written into them later.
+ * image alone would see them as devices. Extended inodes have room for any owner and time that is written into them later. So is the
+ * UUID, which comes from the layers: until it is written it is zero.
  */
-export function mergeArguments(o: { output: string; uuid: string; layers: OldestFirst<string> }): string[] {
+export function mergeArguments(o: { output: string; layers: OldestFirst<string> }): string[] {
   const formats = ['--quiet', '--aufs', '--ovlfs-strip=1', ...reproducible, '-Eforce-inode-extended'];
-  return [...formats, '-U', o.uuid, o.output, ...o.layers];
+  return [...formats, '-U', provisionalUuid, o.output, ...o.layers];
 }

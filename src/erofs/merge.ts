@@ -39,7 +39,7 @@ export async function mergeLayers(o: MergeOptions): Promise<MergedImage> {
       { ...o, signal },
       {
         what: `merging ${paths.length} layers`,
-        args: mergeArguments({ output, uuid: provisionalUuid, layers: paths }),
+        args: mergeArguments({ output, layers: paths }),
         check: async () => {
           // Whoever publishes the image waits for the disk; it can begin with what the tool wrote while that is checked and mended.
           early.start();
@@ -61,14 +61,12 @@ export async function mergeLayers(o: MergeOptions): Promise<MergedImage> {
   }
 }
 
-/** Until the layers' own UUIDs are known. */
-const provisionalUuid = '00000000-0000-0000-0000-000000000000';
-
 async function verifyLayers(paths: OldestFirst<string>): Promise<OldestFirst<Layer>> {
   const layers = await Promise.all(paths.map(async (path) => ({ path, superblock: await verifyLayer(path) })));
   return layers as unknown as OldestFirst<Layer>;
 }
 
+/** Writes what the layers say and mkfs.erofs was not told, or gets wrong. */
 async function mend(output: string, layers: OldestFirst<Layer>, inheritance: Inheritance): Promise<void> {
   const uuid = mergedUuid(mapOldestFirst(layers, ({ superblock }) => superblock.uuid));
   await withImage(output, 'r+', async (file) => {

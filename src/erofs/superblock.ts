@@ -110,7 +110,7 @@ export function sizeOf(file: FileHandle): number {
   return fstatSync(file.fd).size;
 }
 
-/** Decodes the 128 bytes at byte 1024, and maybe more. Pure. */
+/** Decodes what begins at byte 1024: 128 bytes, whatever follows them. Pure. */
 function decodeSuperblock(raw: Buffer, path: string): Superblock {
   if (raw.readUInt32LE(0) !== magic) throw damaged(path, `its magic number is ${hex(raw.readUInt32LE(0))}`);
   const blockBits = raw.readUInt8(12);
