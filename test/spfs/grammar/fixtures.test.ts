@@ -11,7 +11,7 @@ import { rootedFiles } from './rooted-files.js';
 
 /*
  * A case is an env spec, `<name>.spec`, and what comes of it, `<name>.expected`; spec files lie in `<name>.tree/`, which is the
- * root of all paths while the case runs. A relative path is meant from /work.
+ * root of all paths while the case runs. A relative path is meant from /shots.
  *
  * UPDATE_GOLDEN=1 writes the expectations that differ anew, and fails: read the difference, and run again without.
  */

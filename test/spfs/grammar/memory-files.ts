@@ -2,7 +2,7 @@ import { normalize } from 'node:path';
 import type { SpecFiles } from '../../../src/spfs/grammar/index.js';
 
 /** Files that are texts or bytes by path; their folders are there too. Without symlinks. */
-export function memoryFiles(files: Readonly<Record<string, string | Uint8Array>> = {}, cwd = '/work'): SpecFiles {
+export function memoryFiles(files: Readonly<Record<string, string | Uint8Array>> = {}, cwd = '/shots'): SpecFiles {
   const folders = new Set(Object.keys(files).flatMap(foldersAbove));
   const known = (path: string) => Object.hasOwn(files, normal(path)) || folders.has(normal(path));
   const bytes = (path: string) => Buffer.from(files[normal(path)] ?? '');

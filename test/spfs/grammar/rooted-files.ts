@@ -2,7 +2,7 @@ import { realpath } from 'node:fs/promises';
 import { hostSpecFiles, type SpecFiles } from '../../../src/spfs/grammar/index.js';
 
 /** A folder of the host as if it were the root of all paths: fixtures can be written with the paths that people use. */
-export async function rootedFiles(folder: string, cwd = '/work'): Promise<SpecFiles> {
+export async function rootedFiles(folder: string, cwd = '/shots'): Promise<SpecFiles> {
   const host = hostSpecFiles();
   const root = await realpath(folder);
   const inside = (path: string) => root + path;
