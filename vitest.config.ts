@@ -1,6 +1,10 @@
 import { defineConfig } from 'vitest/config';
 import { toolPath } from './test/harness/capabilities.js';
 import LongestFirst from './test/harness/longest-first.js';
+import { chooseSeed } from './test/harness/share.js';
+
+// Chosen here, since every process of the run must find the same one.
+process.env['TEST_SEED'] = String(chooseSeed());
 
 /**
  * Three rings: `pure` needs Node alone, `real` the tools and the kernel, `e2e` a whole containerd, registry and QEMU.

@@ -1,7 +1,16 @@
 import type { Reporter, TestModule } from 'vitest/node';
+import { runsAll, runSeed } from './share.js';
 
-/** Ends the run with one plain line, `N passed, N failed, N skipped`, that a script can read. */
+/**
+ * Begins the run with what repeats its chance, and ends it with one plain line, `N passed, N failed, N skipped`, that a script
+ * can read.
+ */
 export default class CountsReporter implements Reporter {
+  onInit(): void {
+    const what = runsAll ? 'long enumerations run whole' : 'long enumerations run a share, npm run test:all the whole';
+    process.stdout.write(`${what}; to repeat what chance chose: TEST_SEED=${runSeed()}\n`);
+  }
+
   onTestRunEnd(modules: readonly TestModule[], unhandled: readonly unknown[]): void {
     const counts = { passed: 0, failed: unhandled.length, skipped: 0, pending: 0 };
     for (const module of modules) {

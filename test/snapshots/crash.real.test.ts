@@ -11,12 +11,16 @@ import type { Mount } from '../../src/vocabulary.js';
 import { openSnapshotter } from '../conformance/in-process.js';
 import { bundlePrograms } from '../harness/bundle.js';
 import { requires } from '../harness/requires.js';
+import { runsAll, share } from '../harness/share.js';
 import { makeChain, operations, type Operation } from './crash-operations.js';
 
 const exec = promisify(execFile);
 
 /** Crashes tried at the same time: each has a root of its own. */
 const lanes = 2;
+
+/** Steps of each operation before which a run kills it, when it does not kill it before every one. */
+const stepsOfAShare = 6;
 
 const bundle = bundlePrograms(import.meta.dirname, 'crash-child');
 
@@ -42,30 +46,45 @@ requires(
 
 async function throughEveryCrash(name: string, operation: Operation): Promise<void> {
   const folder = await mkdtemp(join(tmpdir(), 'erofs-snapshotter-'));
-  let next = 1;
   let crashes = 0;
-  let unharmed = false;
   try {
-    const walk = async (lane: number) => {
-      const root = join(folder, `lane-${lane}`);
-      const pristine = `${root}.pristine`;
+    const lane = async (number: number) => {
+      const root = join(folder, `lane-${number}`);
       const baseline = await setUp(root, operation);
-      await exec('cp', ['-a', root, pristine]);
-      while (!unharmed) {
-        const limit = next++;
+      await exec('cp', ['-a', root, `${root}.pristine`]);
+      return async (limit: number) => {
         await exec('rm', ['-rf', root]);
-        await exec('cp', ['-a', pristine, root]);
-        const crashed = await crash(root, name, limit);
-        if (crashed) crashes += 1;
-        else unharmed = true;
+        await exec('cp', ['-a', `${root}.pristine`, root]);
+        const { killed, steps } = await crash(root, name, limit);
+        if (killed) crashes += 1;
         await expectSound(root, operation, baseline, `${name}, step ${limit}`);
-      }
+        return { killed, steps };
+      };
     };
-    await Promise.all(Array.from({ length: lanes }, (_, lane) => walk(lane)));
-    expect(crashes, 'the operation was never cut short').toBeGreaterThan(3);
+    const [first, ...others] = await Promise.all(Array.from({ length: lanes }, (_, number) => lane(number)));
+    const whole = await first!(0);
+    expect(whole.steps, 'the operation changes hardly anything').toBeGreaterThan(3);
+    const limits = limitsOf(whole.steps);
+    await Promise.all(
+      [first!, ...others].map(async (attempt) => {
+        for (const limit of limits) if (!(await attempt(limit)).killed) return;
+      }),
+    );
+    expect(crashes, 'the operation was hardly ever cut short').toBeGreaterThan(1);
   } finally {
     await exec('rm', ['-rf', folder]);
   }
+}
+
+/** The steps to be killed before, which the lanes take from one iterator; the whole ends where the operation does. */
+function limitsOf(steps: number): Iterable<number> & Iterator<number> {
+  const counted = Array.from({ length: steps }, (_, index) => index + 1);
+  function* limits() {
+    yield* share(counted, stepsOfAShare);
+    // An operation may have a step more than it had when they were counted.
+    for (let next = steps + 1; runsAll; next += 1) yield next;
+  }
+  return limits();
 }
 
 async function setUp(root: string, operation: Operation): Promise<Baseline> {
@@ -85,14 +104,14 @@ async function setUp(root: string, operation: Operation): Promise<Baseline> {
   }
 }
 
-/** @returns false when the operation had fewer steps than `limit` and came to its end */
-async function crash(root: string, name: string, limit: number): Promise<boolean> {
+/** Kills the operation before a step, or lets it come to its end: with a limit of 0, or when it has fewer steps. */
+async function crash(root: string, name: string, limit: number): Promise<{ killed: boolean; steps: number }> {
   try {
-    await exec(process.execPath, [bundle('crash-child'), root, name, String(limit)]);
-    return false;
+    const { stdout } = await exec(process.execPath, [bundle('crash-child'), root, name, String(limit)]);
+    return { killed: false, steps: Number(stdout) };
   } catch (error) {
     const { signal, stderr } = error as { signal?: string; stderr?: string };
-    if (signal === 'SIGKILL') return true;
+    if (signal === 'SIGKILL') return { killed: true, steps: limit };
     throw new Error(`the child failed by itself at step ${limit}: ${stderr ?? String(error)}`, { cause: error });
   }
 }

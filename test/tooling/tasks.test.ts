@@ -25,7 +25,7 @@ describe('Taskfile.yml', () => {
 });
 
 describe('package.json', () => {
-  it.each(['demo', 'test'])('%s sets a fresh checkout up before it needs node_modules', (name) => {
+  it.each(['demo', 'test', 'test:all'])('%s sets a fresh checkout up before it needs node_modules', (name) => {
     expect(scripts[name]).toMatch(/^scripts\/setup && /);
   });
 });
