@@ -4,7 +4,7 @@ import tseslint from 'typescript-eslint';
 const processModules = ['execa', 'child_process', 'node:child_process'];
 
 export default tseslint.config(
-  { ignores: ['dist/', 'coverage/', '.tools/', '**/fixtures/'] },
+  { ignores: ['dist/', 'coverage/', '.tools/', '**/fixtures/', 'src/protocol/generated*/'] },
   js.configs.recommended,
   {
     files: ['**/*.ts'],

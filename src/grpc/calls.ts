@@ -23,9 +23,9 @@ export interface CallContext {
 
 /** For each method of a service, the function that answers it. */
 export type Handlers<Methods> = {
-  readonly [Name in keyof Methods]: Methods[Name] extends Unary<infer Request, infer Response>
+  readonly [Name in keyof Methods]: Methods[Name] extends Unary<infer _Sent, infer Response, infer Request, infer _Got>
     ? (request: Request, context: CallContext) => Promise<Response>
-    : Methods[Name] extends ServerStream<infer Request, infer Response>
+    : Methods[Name] extends ServerStream<infer _Sent, infer Response, infer Request, infer _Got>
       ? (request: Request, context: CallContext) => AsyncIterable<Response>
       : never;
 };

@@ -51,9 +51,8 @@ export async function startServer<Target, Sides>(options: ServerOptions<Target, 
     'grpc.max_receive_message_length': messageLimit,
     'grpc.max_send_message_length': messageLimit,
   });
-  const handlers = snapshotsHandlers(snapshotter);
-  const Prepare = tellingOfExtracts(handlers.Prepare, snapshotter, differ);
-  const snapshots = implementation<SnapshotsMethods>(calls, { ...handlers, Prepare }, ['List']);
+  const handlers = snapshotsHandlers(snapshotter, tellingOfExtracts(snapshotter, differ));
+  const snapshots = implementation<SnapshotsMethods>(calls, handlers, ['List']);
   server.addService(definitionOf(definitions, snapshotsService), snapshots);
   const diffs = implementation<DiffMethods>(calls, diffHandlers(snapshotter, differ));
   server.addService(definitionOf(definitions, diffService), diffs);

@@ -1,32 +1,15 @@
 import { SnapshotterError } from '../errors.js';
 import type { Descriptor } from '../vocabulary.js';
+import type { Descriptor__Output as WireDescriptor } from './generated/containerd/types/Descriptor.js';
+import type { Timestamp__Output as Timestamp } from './generated/google/protobuf/Timestamp.js';
+
+export type { Timestamp };
 
 /**
  * A 64-bit integer as decimal text. JavaScript numbers are exact only up to 2^53 - 1, so no message carries one; use
  * `fromInt64` and `toInt64`, which refuse what would lose digits.
  */
 export type Int64 = string;
-
-export interface Timestamp {
-  readonly seconds: Int64;
-  /** 0 to 999,999,999, also before 1970. */
-  readonly nanos: number;
-}
-
-export interface WireDescriptor {
-  readonly mediaType: string;
-  readonly digest: string;
-  readonly size: Int64;
-  readonly annotations: Readonly<Record<string, string>>;
-}
-
-/** The one message whose fields keep their names: protobufjs brings its definition along, and does not rename it. */
-export interface Any {
-  readonly type_url: string;
-  readonly value: Uint8Array;
-}
-
-export type Empty = Readonly<Record<string, never>>;
 
 /** @throws SnapshotterError `invalid-argument` when `value` is not exact as a JavaScript number; `what` names the field. */
 export function fromInt64(value: Int64, what: string): number {
