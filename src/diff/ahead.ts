@@ -2,6 +2,7 @@ import { isCode } from '../errors.js';
 import type { ExtractTarget } from '../layers/index.js';
 import type { Logger } from '../log.js';
 import { isDigest, type Descriptor, type Digest } from '../vocabulary.js';
+import { detectArriving } from './compression.js';
 import { ConversionsAhead, keepMs, type Launch, type Turns } from './conversions-ahead.js';
 import type { LayerConverter, PreparedLayer } from './convert.js';
 import { Fetches, watchMs } from './fetches.js';
@@ -188,17 +189,21 @@ export class LayersAhead {
   /** Without a diff ID there would be no proof that what was read early is what the blob became. */
   async #follow({ descriptor, diffId }: NamedLayer, digest: Digest, look: Look): Promise<void> {
     const format = formatIfKnown(descriptor);
-    if (!format || format === 'erofs' || format === 'none' || diffId === undefined) return;
+    if (!format || format === 'erofs' || diffId === undefined) return;
     if (descriptor.size < leastFollowedBytes || !this.#mayStart(digest, look, this.#followings)) return;
     const { content, converter } = this.#options;
     const file = await content.openDownload(digest, look.present.namespace);
     if (!file) return;
     const slow = this.#fetches.isSlow(digest, descriptor.size, (await file.stat()).size);
     if (!slow) this.#lookLater(look);
-    if (!slow || !this.#mayStart(digest, look, this.#followings)) return file.close();
+    const compression = slow ? await detectArriving(file, format) : undefined;
+    const follows = compression !== undefined && compression !== 'none';
+    if (!follows || !this.#mayStart(digest, look, this.#followings)) return file.close();
     this.#fetches.forget(digest);
     this.#launch(digest, look, this.#followings, (means) =>
-      converter.convertArriving({ descriptor, digest, diffId, format, file, ...means }).finally(() => file.close()),
+      converter
+        .convertArriving({ descriptor, digest, diffId, format: compression, file, ...means })
+        .finally(() => file.close()),
     );
   }
 

@@ -4,6 +4,7 @@ import { convertTar, layerUuid, type ConvertTarOptions, type Superblock } from '
 import { EarlyFlush, requireFreeBytes } from '../host/index.js';
 import type { ConvertedLayer } from '../layers/index.js';
 import type { Digest } from '../vocabulary.js';
+import { detectCompression } from './compression.js';
 import { ContentDigest, wrongDigest, type LocatedLayer } from './content-digest.js';
 import { orAborted } from './deadline.js';
 import { confirmWhole, decompress, decompressArriving } from './decompress.js';
@@ -27,11 +28,13 @@ export interface BuildOptions extends Means {
   readonly layer: LocatedLayer;
   /** What the tar must hash to, as far as its image says so. A tar that does needs no further proof. */
   readonly expectedDiffId?: Digest | undefined;
+  /** As the media type states it; the bytes decide. */
   readonly compression: Compression;
 }
 
 export interface BuildArrivingOptions extends Means {
   readonly layer: ArrivingFile & { readonly digest: Digest };
+  /** As its first bytes tell. */
   readonly compression: Exclude<Compression, 'none'>;
   readonly expectedDiffId: Digest;
 }
@@ -47,8 +50,12 @@ type AnyOptions = BuildOptions | BuildArrivingOptions;
  */
 export async function buildImage(o: BuildOptions): Promise<ConvertedLayer> {
   const content = new ContentDigest(o.layer, o.inspector, o.signal);
-  const { compression } = o;
-  return content.explaining(compression === 'none' ? fromPlain(o, content) : fromCompressed(o, compression, content));
+  return content.explaining(fromContent(o, content));
+}
+
+async function fromContent(o: BuildOptions, content: ContentDigest): Promise<ConvertedLayer> {
+  const compression = await detectCompression(o.layer, o.compression);
+  return compression === 'none' ? fromPlain(o, content) : fromCompressed(o, compression, content);
 }
 
 /**

@@ -13,6 +13,7 @@ const smallBytes = 256 * 1024;
 
 export interface DecompressOptions {
   readonly source: { readonly path: string; readonly size: number };
+  /** As `compressionOf` found it in the bytes: programs guess as well, `zstd` reads gzip too. */
   readonly compression: Exclude<Compression, 'none'>;
   /** Who reads it bounds what comes. Closed, or to be closed, when this has ended. */
   readonly output: PipeEnd;
@@ -29,7 +30,6 @@ export interface DecompressOptions {
  *   `deadline-exceeded`, `cancelled`, or the signal's own reason
  */
 export async function decompress(o: DecompressOptions): Promise<void> {
-  await checkMagic(o);
   const small = o.source.size <= smallBytes && nodeDecoder(o.compression) !== undefined;
   const tool = small ? undefined : await findDecompressionTool(o.compression);
   if (!tool) return decompressHere(o);
@@ -59,26 +59,6 @@ export async function decompressArriving(o: DecompressArrivingOptions): Promise<
   await runTool(tool, o, {
     feed: (write, gone) => follow(o.source, write, AbortSignal.any([o.signal, gone])),
   });
-}
-
-const magics: Readonly<Record<Exclude<Compression, 'none'>, (first: Buffer) => boolean>> = {
-  gzip: (first) => first.length >= 3 && first.readUIntBE(0, 3) === 0x1f8b08,
-  zstd: (first) =>
-    first.length >= 4 && (first.readUInt32LE(0) === 0xfd2fb528 || first.readUInt32LE(0) >>> 4 === 0x184d2a5),
-};
-
-/** Programs guess: `zstd` reads gzip too, and a layer must be what its media type says. */
-async function checkMagic({ source, compression }: DecompressOptions): Promise<void> {
-  const first = await readAt(source.path, 0, 4);
-  if (magics[compression](first)) return;
-  throw new SnapshotterError(
-    'invalid-argument',
-    `the layer is not ${compression}: it begins with ${first.toString('hex') || 'nothing'}`,
-    {
-      facts: { firstBytes: first.toString('hex'), size: source.size },
-      next: 'push the image with the media type of its layers',
-    },
-  );
 }
 
 async function runToolOnFile(tool: DecompressionTool, o: DecompressOptions): Promise<void> {
@@ -190,7 +170,8 @@ function malformedBy(error: SnapshotterError, { compression }: DecompressOptions
   });
 }
 
-async function readAt(path: string, position: number, bytes: number): Promise<Buffer> {
+/** @throws SnapshotterError `not-found` when the file is gone */
+export async function readAt(path: string, position: number, bytes: number): Promise<Buffer> {
   const file = await open(path, 'r');
   try {
     const { bytesRead, buffer } = await file.read(Buffer.alloc(bytes), 0, bytes, Math.max(0, position));

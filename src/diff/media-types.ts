@@ -11,9 +11,9 @@ export const uncompressedLabel = 'containerd.io/uncompressed';
 export const uncompressedMediaType = 'application/vnd.oci.image.layer.v1.tar';
 
 /**
- * Every layer media type that Apply converts. Sources: the OCI image specification 1.1 (layers, and the deprecated
- * non-distributable ones), Docker's image manifest version 2 schema 2, and `application/vnd.docker.image.rootfs.diff.tar.zstd`,
- * which builders write for zstd in Docker manifests.
+ * Every layer media type that Apply converts, and the compression that it states; the bytes decide (`compressionOf`). Sources: the
+ * OCI image specification 1.1 (layers, and the deprecated non-distributable ones), Docker's image manifest version 2 schema 2, and
+ * `application/vnd.docker.image.rootfs.diff.tar.zstd`, which builders write for zstd in Docker manifests.
  */
 const compressions: ReadonlyMap<string, Compression> = new Map([
   ['application/vnd.oci.image.layer.v1.tar', 'none'],
@@ -32,15 +32,20 @@ const compressions: ReadonlyMap<string, Compression> = new Map([
 
 export const layerMediaTypes: readonly string[] = [...compressions.keys()];
 
-/** Layers that are EROFS images: the one name, and whatever ends like it, by the rule of containerd's own EROFS differ. */
-const nativeMediaType = 'application/vnd.erofs.layer.v1';
-const nativeEnding = '.erofs';
+/**
+ * Layers that are EROFS images: containerd's constant (2.3 and later), and what images for 2.1 and 2.2 carry, which take for a
+ * layer only what begins like the OCI types. A name that merely ends in `.erofs` may be anything.
+ */
+const nativeMediaTypes: readonly string[] = [
+  'application/vnd.erofs.layer.v1',
+  'application/vnd.oci.image.layer.v1.erofs',
+];
 
 /** @throws SnapshotterError `not-mine` for any other media type, so that containerd asks the next differ. */
 export function layerFormatOf(mediaType: string): LayerFormat {
   const compression = compressions.get(mediaType);
   if (compression !== undefined) return compression;
-  if (mediaType === nativeMediaType || mediaType.endsWith(nativeEnding)) return 'erofs';
+  if (nativeMediaTypes.includes(mediaType)) return 'erofs';
   throw new SnapshotterError(
     'not-mine',
     `media type ${JSON.stringify(mediaType.slice(0, 200))} is not a layer this differ converts`,

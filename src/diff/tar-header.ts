@@ -51,7 +51,7 @@ export function shown(bytes: string): string {
 }
 
 /** The sum of all bytes, with the checksum's own eight taken as spaces; early archivers summed signed bytes. */
-function hasRightChecksum(block: Buffer): boolean {
+export function hasRightChecksum(block: Buffer): boolean {
   const stated = parseInt(text(block, 148, 8).trim(), 8);
   let unsigned = 8 * 0x20;
   let high = 0;

@@ -6,6 +6,7 @@ import { gzipSync } from 'node:zlib';
 import { expect, it, onTestFinished, vi } from 'vitest';
 import { LayerDiffer } from '../../src/diff/index.js';
 import { isCode, SnapshotterError, type ErrorCode } from '../../src/errors.js';
+import { run } from '../../src/host/index.js';
 import { Slots } from '../../src/jobs.js';
 import type { ExtractTarget } from '../../src/layers/index.js';
 import type { Digest } from '../../src/vocabulary.js';
@@ -16,8 +17,8 @@ import { digestOf, gzip } from './apply-world.js';
 import { loneLayers } from './lone-layers.js';
 import { tar } from './tar-builder.js';
 
-const layer = (name: string) =>
-  gzipSync(tar({ name: './', type: '5', mode: 0o755 }, { name, data: name.repeat(5000) }));
+const tarOf = (name: string) => tar({ name: './', type: '5', mode: 0o755 }, { name, data: name.repeat(5000) });
+const layer = (name: string) => gzipSync(tarOf(name));
 
 /** An image of these blobs in a content store that counts how often each is opened; a blob can be missing at first. */
 async function imageWorld(blobs: readonly Buffer[], atOnce = 1, diffIds: readonly Digest[] = []) {
@@ -128,16 +129,13 @@ async function imageWorld(blobs: readonly Buffer[], atOnce = 1, diffIds: readonl
 }
 
 requires('mkfs.erofs')('layers ahead', () => {
-  it('are converted once, while containerd is busy with those before, and used when it asks', async () => {
-    const world = await imageWorld([layer('a'), layer('b'), layer('c')]);
+  it('are converted once, by their bytes, while containerd is busy with those before, and used when it asks', async () => {
+    // The second is no gzip, whatever the image says.
+    const world = await imageWorld([layer('a'), tarOf('b'), layer('c')]);
     await world.apply(0);
     await vi.waitFor(async () => expect(await world.images()).toHaveLength(2), 20_000);
     const diffs = [await world.apply(1), await world.apply(2)];
-    expect(diffs.map(({ digest }) => digest)).toEqual(
-      ['b', 'c'].map((name) =>
-        digestOf(tar({ name: './', type: '5', mode: 0o755 }, { name, data: name.repeat(5000) })),
-      ),
-    );
+    expect(diffs.map(({ digest }) => digest)).toEqual(['b', 'c'].map((name) => digestOf(tarOf(name))));
     expect([...world.opened.values()]).toEqual([1, 1, 1]);
     expect(await readdir(world.ahead)).toEqual([]);
     expect((await readdir(world.base)).filter((name) => name.startsWith('.tmp'))).toEqual([]);
@@ -224,40 +222,50 @@ requires('mkfs.erofs')('layers ahead', () => {
 const largeTar = (name: string) =>
   tar({ name: './', type: '5', mode: 0o755 }, { name, data: randomBytes(3 * 1024 * 1024) });
 
-requires('mkfs.erofs')('layers that are being fetched', () => {
+requires('mkfs.erofs', 'zstd')('layers that are being fetched', () => {
   const oneLayer = () => {
     const contents = largeTar('a');
-    return { blobs: [gzipSync(contents, { level: 1 })], diffIds: [digestOf(contents)] };
+    return { contents, blobs: [gzipSync(contents, { level: 1 })], diffIds: [digestOf(contents)] };
+  };
+  const zstdOf = async (bytes: Buffer) => {
+    const path = join(await temporaryFolder(), 'layer');
+    await writeFile(path, bytes);
+    await run('zstd', ['-q', path], { deadlineMs: 60_000 });
+    return readFile(`${path}.zst`);
   };
   const temporaries = async ({ base, ahead }: { base: string; ahead: string }) => [
     ...(await readdir(ahead)),
     ...(await readdir(base)).filter((name) => name.startsWith('.tmp')),
   ];
 
-  it('are converted as they arrive, and used without being opened again', async () => {
-    const { blobs, diffIds } = oneLayer();
-    const [world, other] = [await imageWorld(blobs, 1, diffIds), await imageWorld(blobs, 0)];
-    world.expectLayer(0);
-    const half = blobs[0]!.length / 2;
-    const path = await world.beginFetch(0, blobs[0]!.subarray(0, half));
-    // The image grows although the blob is not complete.
-    await vi.waitFor(async () => {
-      const name = (await readdir(world.ahead)).find((each) => each.endsWith('layer.erofs'));
-      // Its blocks: mkfs.erofs gives the file a size of terabytes before it writes anything.
-      expect((await stat(join(world.ahead, name ?? 'none'))).blocks * 512).toBeGreaterThan(half / 4);
-    }, 20_000);
-    await appendFile(path, blobs[0]!.subarray(half));
-    await world.endFetch(0);
-    expect(await world.apply(0)).toMatchObject({ digest: diffIds[0] });
-    expect(world.opened.has(world.descriptors[0]!.digest)).toBe(false);
-    await other.apply(0);
-    const [followed, taken] = await Promise.all(
-      [world, other].map(({ base }) => readFile(join(base, 'layer-0.erofs'))),
-    );
-    expect(followed!.equals(taken!)).toBe(true);
-    await world.differ.close();
-    expect(await temporaries(world)).toEqual([]);
-  });
+  it.each(['gzip', 'zstd that is said to be gzip'])(
+    'are converted as they arrive, and used as they are: %s',
+    async (is) => {
+      const { contents, blobs: packed, diffIds } = oneLayer();
+      const blobs = is === 'gzip' ? packed : [await zstdOf(contents)];
+      const [world, other] = [await imageWorld(blobs, 1, diffIds), await imageWorld(blobs, 0)];
+      world.expectLayer(0);
+      const half = blobs[0]!.length / 2;
+      const path = await world.beginFetch(0, blobs[0]!.subarray(0, half));
+      // The image grows although the blob is not complete.
+      await vi.waitFor(async () => {
+        const name = (await readdir(world.ahead)).find((each) => each.endsWith('layer.erofs'));
+        // Its blocks: mkfs.erofs gives the file a size of terabytes before it writes anything.
+        expect((await stat(join(world.ahead, name ?? 'none'))).blocks * 512).toBeGreaterThan(half / 4);
+      }, 20_000);
+      await appendFile(path, blobs[0]!.subarray(half));
+      await world.endFetch(0);
+      expect(await world.apply(0)).toMatchObject({ digest: diffIds[0] });
+      expect(world.opened.has(world.descriptors[0]!.digest)).toBe(false);
+      await other.apply(0);
+      const [followed, taken] = await Promise.all(
+        [world, other].map(({ base }) => readFile(join(base, 'layer-0.erofs'))),
+      );
+      expect(followed!.equals(taken!)).toBe(true);
+      await world.differ.close();
+      expect(await temporaries(world)).toEqual([]);
+    },
+  );
 
   it('that are not what their image says are taken from the blob, as if nobody had looked', async () => {
     const { blobs, diffIds } = oneLayer();

@@ -24,7 +24,7 @@ describe('media types', () => {
     expect(layerMediaTypes).toContain(mediaType);
   });
 
-  it.each(['application/vnd.erofs.layer.v1', 'application/vnd.oci.image.layer.v1.erofs', 'x.erofs'])(
+  it.each(['application/vnd.erofs.layer.v1', 'application/vnd.oci.image.layer.v1.erofs'])(
     '%s is an EROFS image',
     (mediaType) => {
       expect(layerFormatOf(mediaType)).toBe('erofs');
@@ -41,6 +41,11 @@ describe('media types', () => {
     `${docker}.diff.tar.gzip+encrypted`,
     'application/vnd.erofs.layer.v1+zstd',
     `${oci}.v1.erofs+gzip`,
+    `${oci}.v1.erofs.sig`,
+    'application/vnd.foo.erofs',
+    'application/vnd.foo.layer.v1+x.erofs',
+    'x+y.erofs',
+    '.erofs',
     'application/vnd.oci.image.config.v1+json',
     'constructor',
   ])('%j is left to the next differ', (mediaType) => {
