@@ -7,6 +7,7 @@ import { publish, removeTree, setImmutable, syncFolder, temporaryBeside } from '
 import { Slots } from '../jobs.js';
 import type { Digest } from '../vocabulary.js';
 import { digestOfFileName, layerFileName, layerLinkName } from './names.js';
+import { conversionRules } from './rules.js';
 import type { ConvertedLayer } from './target.js';
 
 /** What a record keeps of a snapshot's layer. */
@@ -16,6 +17,8 @@ export interface LayerRecord {
   readonly uuid: string;
   /** Size of the image in blocks of 4096 bytes. */
   readonly blocks: number;
+  /** The rules of its conversion, see `conversionRules`; absent when a release before them made it. */
+  readonly rules?: number | undefined;
   /** Where it came from, when Apply made it. */
   readonly applied?: AppliedLayer | undefined;
 }
@@ -39,7 +42,8 @@ export async function publishAppliedLayer(
   await publish(temporaryPath, join(folder, file));
   await linkLayer(folder, file);
   const modified = await modificationTime(join(folder, file));
-  return { file, uuid: superblock.uuid, blocks: superblock.blocks, applied: { digest, diffId, tarBytes, modified } };
+  const { uuid, blocks } = superblock;
+  return { file, uuid, blocks, rules: conversionRules, applied: { digest, diffId, tarBytes, modified } };
 }
 
 /**
@@ -91,7 +95,7 @@ export async function publishConvertedLayer(
   superblock: Superblock,
 ): Promise<LayerRecord> {
   await publish(temporaryPath, join(folder, layerLinkName));
-  return { file: layerLinkName, uuid: superblock.uuid, blocks: superblock.blocks };
+  return { file: layerLinkName, uuid: superblock.uuid, blocks: superblock.blocks, rules: conversionRules };
 }
 
 /** Removes every layer file of a snapshot that did not become committed. */

@@ -10,6 +10,7 @@ export {
   type LayerRecord,
 } from './folder.js';
 export { digestOfFileName, manifestLine } from './names.js';
+export { isConvertedAsNow } from './rules.js';
 export { HeldLayers, type HeldLayer } from './shared.js';
 export type { ComparedTree, CompareSides } from './compare-sides.js';
 export type { ConvertedLayer, ExtractTarget, LayerTar } from './target.js';

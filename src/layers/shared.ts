@@ -1,7 +1,8 @@
 import type { Digest } from '../vocabulary.js';
 import type { LayerRecord } from './folder.js';
+import { isConvertedAsNow } from './rules.js';
 
-/** A layer that a snapshot holds, wherever it came from. */
+/** A layer that a snapshot holds, wherever it came from, and may share. */
 export interface HeldLayer {
   readonly id: number;
   readonly layer: LayerRecord;
@@ -10,7 +11,8 @@ export interface HeldLayer {
 }
 
 /**
- * Which snapshots hold a layer, by the digest of its blob and by its diff ID. Kept in memory only: it follows from the records.
+ * Which snapshots hold a layer, by the digest of its blob and by its diff ID. Layers that were converted by older rules are not
+ * among them. Kept in memory only: it follows from the records.
  */
 export class HeldLayers {
   readonly #byId = new Map<number, HeldLayer>();
@@ -18,6 +20,7 @@ export class HeldLayers {
 
   add(held: HeldLayer): void {
     this.remove(held.id);
+    if (!isConvertedAsNow(held.layer)) return;
     this.#byId.set(held.id, held);
     for (const digest of digestsOf(held.layer)) {
       const ids = this.#byDigest.get(digest);

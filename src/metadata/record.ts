@@ -4,9 +4,9 @@ import { isDigest, type Digest } from '../vocabulary.js';
 
 /**
  * The version of the stored JSON, of the LevelDB value and of snapshot.json alike. See UPGRADING.md. A record is written in the
- * oldest version that can hold it, so that an upgrade by itself rewrites none: 2 brought `namespace`.
+ * oldest version that can hold it, so that an upgrade by itself rewrites none: 2 brought `namespace`, 3 `layer.rules`.
  */
-const recordVersion = 2;
+const recordVersion = 3;
 
 const fileName = z
   .string()
@@ -57,6 +57,7 @@ const snapshotRecord = z.strictObject({
       file: fileName,
       uuid: z.string().min(1),
       blocks: z.int().min(0),
+      rules: z.int().min(1).optional(),
       applied: z.strictObject({ digest, diffId: digest, tarBytes: z.int().min(0), modified: z.string() }).optional(),
     })
     .optional(),
@@ -78,7 +79,7 @@ export type Serve = z.output<typeof serve>;
  * What the store knows about one snapshot. `key` is the key of a View or Active, the name of a committed one; `parent`
  * is a committed name or '' for none; times are ISO 8601 in UTC. `role` is what it was prepared as and survives Commit, as
  * does `namespace`, the containerd namespace of the call that made it (absent when version 1 wrote it).
- * `quarantine` says why it cannot be used. `layer.applied` is there when Apply made the layer: the digest of the blob it
+ * `quarantine` says why it cannot be used. `layer.rules` is the version of the rules that its conversion followed. `layer.applied` is there when Apply made the layer: the digest of the blob it
  * came from, the digest and size in bytes of the tar in it, and the image's time of modification in nanoseconds, by which
  * a later change is noticed.
  */
@@ -103,7 +104,13 @@ export function parseRecord(json: unknown, where: string): SnapshotRecord {
 }
 
 export function serializeRecord(record: SnapshotRecord): string {
-  return JSON.stringify({ version: record.namespace === undefined ? 1 : recordVersion, ...record });
+  return JSON.stringify({ version: versionOf(record), ...record });
+}
+
+/** The oldest version that can hold the record. */
+function versionOf({ namespace, layer }: SnapshotRecord): number {
+  if (layer?.rules !== undefined) return 3;
+  return namespace === undefined ? 1 : 2;
 }
 
 function parseJson(text: string, where: string): unknown {
@@ -115,7 +122,7 @@ function parseJson(text: string, where: string): unknown {
 }
 
 function checkVersion(version: unknown, where: string): void {
-  if (version === 1 || version === recordVersion) return;
+  if (version === 1 || version === 2 || version === recordVersion) return;
   if (typeof version === 'number' && version > recordVersion) {
     throw new SnapshotterError('failed-precondition', `${where} has format version ${version}`, {
       facts: { where, version, newestKnown: recordVersion },

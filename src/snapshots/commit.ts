@@ -84,7 +84,7 @@ async function locate(context: Context, request: CommitRequest): Promise<Located
   const parent = parentAtCommit(record, request.parent ?? '');
   if (parent !== '') await usableParent(store, parent);
   const folder = paths.snapshot(record.id);
-  return { record, folder, parent, source: await locateSource(record, folder) };
+  return { record, folder, parent, source: await locateSource(record, folder, parent) };
 }
 
 /** @throws SnapshotterError `invalid-argument` when the snapshot already stands on another parent */
@@ -103,16 +103,16 @@ function parentAtCommit(record: SnapshotRecord, given: string): string {
  * published, else overlay mode: `fs/`.
  *
  * @throws SnapshotterError `failed-precondition` for a container whose writable layer is lost (`fs/` would make an empty layer
- *   of it), and for what another differ unpacked on a parent
+ *   of it), and for what another differ unpacked for a parent, whether that was named at Prepare or only at Commit
  */
-async function locateSource(record: SnapshotRecord, folder: SnapshotFolder): Promise<Source> {
+async function locateSource(record: SnapshotRecord, folder: SnapshotFolder, parent: string): Promise<Source> {
   if (await exists(folder.writable)) return { kind: 'image', path: folder.writable };
   if (record.role !== 'extract') throw writableLost(record, folder.writable);
   if (record.layer) {
     await checkUnchanged(folder.layer(record.layer.file), record.layer);
     return { kind: 'layer', layer: record.layer };
   }
-  if (record.parent !== '') throw foreignUnpack(record);
+  if (parent !== '') throw foreignUnpack(record, parent);
   return { kind: 'folder', path: folder.upper };
 }
 
@@ -124,12 +124,12 @@ function writableLost({ key }: SnapshotRecord, path: string): SnapshotterError {
   );
 }
 
-function foreignUnpack(record: SnapshotRecord): SnapshotterError {
+function foreignUnpack(record: SnapshotRecord, parent: string): SnapshotterError {
   return new SnapshotterError(
     'failed-precondition',
     `snapshot ${JSON.stringify(record.key)} was unpacked by another differ, which loses the files that its layer deletes`,
     {
-      facts: { key: record.key, parent: record.parent },
+      facts: { key: record.key, parent },
       next: 'put this differ first: default = ["spin-erofs-diff", …] of the diff-service plugin, and differ = "spin-erofs-diff" in the transfer service\'s unpack_config (config/containerd-config.toml)',
     },
   );

@@ -1,4 +1,4 @@
-import { checkUnchanged } from '../layers/index.js';
+import { checkUnchanged, isConvertedAsNow } from '../layers/index.js';
 import type { Logger } from '../log.js';
 import type { SnapshotRecord } from '../metadata/index.js';
 import { diffIdLabel, isDigest, snapshotRefLabel, type Digest, type Labels } from '../vocabulary.js';
@@ -34,7 +34,8 @@ export function mayShare(
 
 /**
  * Whether a snapshot may be adopted as the layer `ref` by a caller of the namespace `asking`. The label that says what it is was
- * written by whoever made it: another namespace's is believed only where this daemon measured the same.
+ * written by whoever made it: another namespace's is believed only where this daemon measured the same. A layer that was converted
+ * by older rules stays with its snapshot.
  */
 export async function mayBeAdopted(
   context: Context,
@@ -45,6 +46,7 @@ export async function mayBeAdopted(
   const { chainIds, paths, log } = context;
   const { id, key, kind, layer, namespace } = record;
   if (kind !== 'committed' || !layer || !mayShare(context, asking, namespace)) return false;
+  if (!isConvertedAsNow(layer)) return false;
   const measured = await chainIds.measure(record);
   if (measured === undefined ? asking !== namespace : measured !== ref) return false;
   try {

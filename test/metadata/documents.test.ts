@@ -15,7 +15,13 @@ const everyField: Required<SnapshotRecord> = {
   namespace: 'default',
   serve: { shape: 'image', image: 'merged', merged: 1, layers: [1, 2], files: ['a', 'b'], writable: true },
   writableBytes: 1,
-  layer: { file: 'layer.erofs', uuid: 'u', blocks: 1, applied: { digest, diffId: digest, tarBytes: 1, modified: '1' } },
+  layer: {
+    file: 'layer.erofs',
+    uuid: 'u',
+    blocks: 1,
+    rules: 1,
+    applied: { digest, diffId: digest, tarBytes: 1, modified: '1' },
+  },
   usage: { bytes: 1, inodes: 1 },
   quarantine: 'why',
 };

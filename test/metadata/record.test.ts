@@ -18,15 +18,20 @@ const full: SnapshotRecord = recordOf({
     file: `sha256-${'ab'.repeat(32)}.erofs`,
     uuid: '0f8fad5b-d9cb-469f-a165-70867728950e',
     blocks: 9,
+    rules: 1,
     applied: { digest, diffId: digest, tarBytes: 10240, modified: '1763700000000000001' },
   },
   usage: { bytes: 36864, inodes: 3 },
   quarantine: 'its layer is damaged',
 });
 
+const { rules: _since3, ...layerOfSecond } = full.layer!;
+const second: SnapshotRecord = { ...full, layer: layerOfSecond };
+
 test('what is written is read back the same, as text and parsed', () => {
   for (const [record, version] of [
-    [full, 2],
+    [full, 3],
+    [{ ...full, layer: undefined }, 2],
     [recordOf({ id: 1, key: 'a' }), 1],
   ] as const) {
     const text = serializeRecord(record);
@@ -36,20 +41,26 @@ test('what is written is read back the same, as text and parsed', () => {
   }
 });
 
-test('version 1 as it was first written is still read, and is not rewritten as version 2', () => {
+test('version 1 as it was first written is still read, and is not rewritten as a newer one', () => {
   const text = readFileSync(new URL('fixtures/snapshot-v1.json', import.meta.url), 'utf8');
-  const { namespace: _since2, ...first } = full;
+  const { namespace: _since2, ...first } = second;
   expect(parseRecord(text, 'snapshot-v1.json')).toEqual(first);
   expect(JSON.parse(serializeRecord(parseRecord(text, 'snapshot-v1.json')))).toEqual(JSON.parse(text));
 });
 
-test('version 2 as it was first written is still read', () => {
+test('version 2 as it was first written is still read, and is not rewritten as a newer one', () => {
   const text = readFileSync(new URL('fixtures/snapshot-v2.json', import.meta.url), 'utf8');
-  expect(parseRecord(text, 'snapshot-v2.json')).toEqual(full);
+  expect(parseRecord(text, 'snapshot-v2.json')).toEqual(second);
+  expect(JSON.parse(serializeRecord(second))).toEqual(JSON.parse(text));
+});
+
+test('version 3 as it was first written is still read', () => {
+  const text = readFileSync(new URL('fixtures/snapshot-v3.json', import.meta.url), 'utf8');
+  expect(parseRecord(text, 'snapshot-v3.json')).toEqual(full);
 });
 
 describe('a broken record is data-loss that names place and field', () => {
-  const change = (fields: object): string => JSON.stringify({ version: 2, ...full, ...fields });
+  const change = (fields: object): string => JSON.stringify({ version: 3, ...full, ...fields });
   const image = { shape: 'image', image: 'merged', merged: 2, layers: [1, 2], files: ['a', 'b'], writable: true };
   test.each<[string, string, string]>([
     ['nothing', '', 'it is not JSON'],
@@ -73,6 +84,7 @@ describe('a broken record is data-loss that names place and field', () => {
       change({ layer: { ...full.layer, applied: { ...full.layer?.applied, digest: 'sha256:ab' } } }),
       '"layer.applied.digest"',
     ],
+    ['rules 0', change({ layer: { ...full.layer, rules: 0 } }), '"layer.rules"'],
     ['fewer files than layers', change({ serve: { ...image, files: ['a'] } }), '"serve"'],
     ['merged without its snapshot', change({ serve: { ...image, merged: undefined } }), '"serve"'],
     ['merged of one layer', change({ serve: { ...image, layers: [1], files: ['a'] } }), '"serve"'],
@@ -88,12 +100,12 @@ describe('a broken record is data-loss that names place and field', () => {
 });
 
 test('a newer version is refused, saying which release to run, and is not data-loss', () => {
-  expect(() => parseRecord({ version: 3, id: 1, new: 'field' }, 'here')).toThrow(
+  expect(() => parseRecord({ version: 4, id: 1, new: 'field' }, 'here')).toThrow(
     expect.objectContaining({ code: 'failed-precondition', next: expect.stringContaining('UPGRADING.md') as string }),
   );
 });
 
 test('every stored version that was ever released has a fixture', () => {
   const names = readdirSync(new URL('fixtures', import.meta.url)).filter((name) => name.startsWith('snapshot-v'));
-  expect(names).toEqual(['snapshot-v1.json', 'snapshot-v2.json']);
+  expect(names).toEqual(['snapshot-v1.json', 'snapshot-v2.json', 'snapshot-v3.json']);
 });

@@ -5,6 +5,7 @@ import { Slots } from '../../src/jobs.js';
 import { makeInProcessWorld, type InProcessWorld } from '../conformance/in-process.js';
 import { codeOf } from '../conformance/world.js';
 import { requires } from '../harness/requires.js';
+import { applyTo, digestOf } from './applied.js';
 import { makeChain } from './crash-operations.js';
 import { fakeMkfs } from './fake-mkfs.js';
 import { listingOf } from './root-listing.js';
@@ -74,7 +75,7 @@ requires(
   });
 
   it('a parent removed while containers are prepared on it: each call ends as if it came before or after', async () => {
-    await world.port.prepare('extract-a');
+    await applyTo(world.snapshotter, await world.port.prepare('extract-a'), digestOf('a'));
     await world.port.commit('leaf', 'extract-a', { parent: 'c3' });
     const prepares = times(6, (index) => world.port.prepare(`box-${index}`, 'leaf'));
     const removal = world.port.remove('leaf');

@@ -1,6 +1,7 @@
+import { createHash } from 'node:crypto';
 import { mkdir, rm, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
-import { convertTar, layerUuid } from '../../src/erofs/index.js';
+import { convertDirectory, convertTar, layerUuid } from '../../src/erofs/index.js';
 import { isCode } from '../../src/errors.js';
 import { run } from '../../src/host/index.js';
 import type { Snapshotter } from '../../src/snapshots/index.js';
@@ -24,7 +25,10 @@ export interface Operation {
 
 const digest: Digest = `sha256:${'4'.repeat(64)}`;
 
-/** A layer without parent, as an unpacker commits it: `extract-` key, content in `fs/`, parent named at Commit. */
+/**
+ * A layer as an unpacker commits it with `rebase`: `extract-` key, content in `fs/`, parent named at Commit. On a parent only what
+ * Apply made is taken.
+ */
 export async function commitFolder(
   snapshotter: Snapshotter,
   name: string,
@@ -34,6 +38,18 @@ export async function commitFolder(
   const key = `extract-${name}`;
   const [bind] = await snapshotter.prepare({ key, parent: '', labels: {} });
   await fill(bind!.source);
+  if (parent !== '') {
+    const target = await snapshotter.extractTarget([bind!]);
+    const output = target.temporary('layer.erofs');
+    const digest: Digest = `sha256:${createHash('sha256').update(name).digest('hex')}`;
+    const superblock = await convertDirectory({
+      directory: bind!.source,
+      output,
+      uuid: layerUuid(digest),
+      deadlineMs: 60_000,
+    });
+    await target.publishLayer(output, { digest, diffId: digest, tarBytes: 1024, superblock });
+  }
   await snapshotter.commit({ name, key, parent, labels: {} });
 }
 

@@ -1,9 +1,22 @@
-import { cp, mkdir, readdir, readFile, rename, rm, symlink, truncate, writeFile } from 'node:fs/promises';
+import {
+  copyFile,
+  cp,
+  mkdir,
+  readdir,
+  readFile,
+  realpath,
+  rename,
+  rm,
+  symlink,
+  truncate,
+  writeFile,
+} from 'node:fs/promises';
 import { join } from 'node:path';
 import { afterEach, beforeEach, expect, it, vi } from 'vitest';
 import { listLoopDevices, listMounts, run } from '../../src/host/index.js';
 import { makeInProcessWorld, openSnapshotter, portOf, type InProcessWorld } from '../conformance/in-process.js';
 import { requires } from '../harness/requires.js';
+import { applyTo, digestOf } from './applied.js';
 import { makeChain } from './crash-operations.js';
 
 const snapshotFolder = (world: InProcessWorld, id: number) => join(world.root, 'snapshots', String(id));
@@ -34,13 +47,14 @@ requires(
     ['deleted', (layer: string) => rm(layer)],
     ['truncated', (layer: string) => truncate(layer, 4096)],
     ['empty', (layer: string) => truncate(layer, 0)],
-    ['another image', (layer: string) => cp(join(layer, '..', '..', '3', 'layer.erofs'), layer)],
+    ['another image', (layer: string) => copyFile(join(layer, '..', '..', '3', 'layer.erofs'), layer)],
   ])(
     'is not blocked by a layer that is %s: its children say why, all else works, and it heals',
     async (_how, damage) => {
-      const layer = join(snapshotFolder(world, 2), 'layer.erofs');
+      // The file itself, not the link to it.
+      const layer = await realpath(join(snapshotFolder(world, 2), 'layer.erofs'));
       const mounts = await world.port.mounts('old');
-      await cp(layer, `${world.root}.kept`);
+      await copyFile(layer, `${world.root}.kept`);
       await restart(() => damage(layer));
       const refused = { code: 'failed-precondition' };
       await expect(world.port.prepare('box', 'c2')).rejects.toMatchObject(refused);
@@ -90,8 +104,8 @@ requires(
     await cp(join(world.root, 'metadata.db'), `${world.root}.older`, { recursive: true });
     await world.reopen();
     // Unpacked in parallel: the upper layer is prepared first and told its parent at Commit.
-    await world.port.prepare('extract-upper');
-    await world.port.prepare('extract-lower');
+    await applyTo(world.snapshotter, await world.port.prepare('extract-upper'), digestOf('a'));
+    await applyTo(world.snapshotter, await world.port.prepare('extract-lower'), digestOf('b'));
     await world.port.commit('lower', 'extract-lower', { parent: 'c3' });
     await world.port.commit('upper', 'extract-upper', { parent: 'lower' });
     await world.port.prepare('box', 'upper');

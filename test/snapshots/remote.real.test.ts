@@ -19,6 +19,13 @@ interface Asked {
   readonly namespace?: string;
 }
 
+/** Rewrites a record as releases before record version 3 wrote it. */
+async function asBeforeRules(path: string): Promise<void> {
+  const record = JSON.parse(await readFile(path, 'utf8')) as { layer: Record<string, unknown> };
+  const { rules: _unknown, ...layer } = record.layer;
+  await writeFile(path, JSON.stringify({ ...record, version: 2, layer }));
+}
+
 requires('root', 'mkfs.erofs')('a Prepare that names a layer which is here', () => {
   let world: InProcessWorld;
   let keys = 0;
@@ -207,6 +214,29 @@ requires('root', 'mkfs.erofs')('a Prepare that names a layer which is here', () 
     await world.reopen();
     expect(await ask({ ...onD, diffId: b })).toBe('prepared');
     expect(await ask({ ref: chainOf(a, b), parent: 'one/1/a' })).toBe('prepared');
+  });
+
+  it('does not get a layer that was converted before its rules were noted; it is converted again, and stays served', async () => {
+    await makeImage();
+    await world.port.view('look', 'one/2/b');
+    const mounts = await world.port.mounts('look');
+    await world.snapshotter.close();
+    await rm(join(world.root, 'metadata.db'), { recursive: true });
+    for (const id of [1, 2, 3]) await asBeforeRules(join(world.root, 'snapshots', String(id), 'snapshot.json'));
+    await world.reopen();
+    const asked = { ref: chainOf(a, b), parent: 'one/1/a', namespace: 'two' };
+    expect(await ask({ ...asked, diffId: b })).toBe('prepared');
+    expect(await adoptable(asked)).toEqual([]);
+    expect(await ask({ ...onD, diffId: b })).toBe('prepared');
+    const target = await world.snapshotter.extractTarget(await world.port.prepare('x/extract-again'));
+    expect([target.holds(b), await target.adoptLayer(b)]).toEqual([false, undefined]);
+    expect(await world.port.mounts('look')).toEqual(mounts);
+    await commit('two/9/b', { diffId: b, parent: 'one/1/a', ref: asked.ref, namespace: 'two' });
+    expect(await ask(asked)).toBe('here');
+    expect(await adoptable(asked)).toMatchObject([{ name: 'two/9/b' }]);
+    expect(await ask({ ...onD, diffId: b })).toBe('here');
+    const inodes = await Promise.all((await filesOf(b)).map(async (path) => (await stat(path)).ino));
+    expect([inodes.length, new Set(inodes).size]).toEqual([3, 2]);
   });
 
   it('believes the label of its own namespace, and of others only what was measured', async () => {
