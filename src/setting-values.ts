@@ -1,13 +1,11 @@
 import { isAbsolute } from 'node:path';
 import { z } from 'zod';
+import { longestSocketPath } from './limits.js';
 
 /*
  * Kinds of values that more than one configuration has. A message continues a sentence that begins with the source and the value:
  * `flag --root: "x" is not an absolute path`.
  */
-
-/** Bytes of a unix socket's path: the kernel's sun_path holds 108, the last of them zero. */
-const longestSocketPath = 107;
 
 export const text = z.string({ error: 'is not text' });
 

@@ -3,9 +3,7 @@ import { createConnection } from 'node:net';
 import { dirname, join } from 'node:path';
 import { errnoOf, SnapshotterError } from '../errors.js';
 import { makeFolder } from '../host/index.js';
-
-/** The kernel's `sun_path` holds 108 bytes, the last of which is zero. */
-const longestPath = 107;
+import { longestSocketPath } from '../limits.js';
 
 export interface Socket {
   /** Removes the socket, unless another process has put its own in that place meanwhile. */
@@ -92,11 +90,11 @@ function answers(path: string): Promise<boolean> {
 
 /** `bound` is what the kernel is given in place of `path`. */
 function requireShort(bound: string, path: string): void {
-  const excess = Buffer.byteLength(bound) - longestPath;
+  const excess = Buffer.byteLength(bound) - longestSocketPath;
   if (excess <= 0) return;
   throw new SnapshotterError(
     'invalid-argument',
     `the socket path ${path} is too long: ${bound === path ? 'it' : 'its folder'} must be ${excess} bytes shorter`,
-    { facts: { path, longest: longestPath }, next: 'choose a shorter address' },
+    { facts: { path, longest: longestSocketPath }, next: 'choose a shorter address' },
   );
 }

@@ -2,8 +2,9 @@ import { existsSync } from 'node:fs';
 import type { Writable } from 'node:stream';
 import { execa, type Options } from 'execa';
 import { SnapshotterError, type Facts } from '../errors.js';
-import { Tail } from './tail.js';
+import { killGroup } from './processes.js';
 import { isOutOfSpace } from './space.js';
+import { Tail } from './tail.js';
 
 export interface RunOptions {
   /** Milliseconds the tool may take, all its descendants included. */
@@ -49,8 +50,8 @@ export async function run(tool: string, args: readonly string[], o: RunOptions):
   const child = execa(tool, args, childOptions(o));
   o.onStart?.();
   const group = new ProcessGroup(child.pid);
-  const stdout = new Tail(child.stdout);
-  const stderr = new Tail(child.stderr);
+  const stdout = Tail.of(child.stdout);
+  const stderr = Tail.of(child.stderr);
 
   let ending: SnapshotterError | undefined;
   let waiting: NodeJS.Timeout | undefined;
@@ -156,12 +157,7 @@ class ProcessGroup {
   }
 
   kill(signal: NodeJS.Signals): void {
-    if (this.#id === undefined) return;
-    try {
-      process.kill(-this.#id, signal);
-    } catch {
-      // ESRCH: nobody is left, which is what was wanted.
-    }
+    if (this.#id !== undefined) killGroup(this.#id, signal);
   }
 
   forget(): void {

@@ -25,6 +25,20 @@ export async function findProcess(pid: number): Promise<FoundProcess | undefined
   return { start: fields[19] ?? '', ended: state === 'Z' || state === 'X' };
 }
 
+/** What tells this start of the machine from every other one. */
+export async function bootId(): Promise<string> {
+  return (await readFile('/proc/sys/kernel/random/boot_id', 'utf8')).trim();
+}
+
+/** Signals all processes of a group; one that has ended already is what was wanted. */
+export function killGroup(id: number, signal: NodeJS.Signals): void {
+  try {
+    process.kill(-id, signal);
+  } catch (error) {
+    if (errnoOf(error) !== 'ESRCH') throw error;
+  }
+}
+
 /** The pid namespace of this process, as `pid:[<inode>]`. */
 export function pidNamespace(): Promise<string> {
   return readlink('/proc/self/ns/pid');

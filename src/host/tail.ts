@@ -1,30 +1,36 @@
 import type { Readable } from 'node:stream';
 
-/** Bytes of a tool's output that are kept. */
-const kept = 64 * 1024;
+const usualLimit = 64 * 1024;
 
-/** The last 64 KiB of a stream: memory stays flat however much a tool prints. */
+/** The last bytes of a stream of unknown length, 64 KiB unless told: memory stays flat however much a tool prints. */
 export class Tail {
+  readonly #limit: number;
   #chunks: Buffer[] = [];
   #bytes = 0;
 
-  constructor(stream: Readable | null | undefined) {
-    stream?.on('data', (chunk: Buffer) => this.#add(chunk));
+  constructor(limit = usualLimit) {
+    this.#limit = limit;
   }
 
-  #add(chunk: Buffer): void {
+  static of(stream: Readable | null | undefined): Tail {
+    const tail = new Tail();
+    stream?.on('data', (chunk: Buffer) => tail.push(chunk));
+    return tail;
+  }
+
+  push(chunk: Buffer): void {
     this.#chunks.push(chunk);
     this.#bytes += chunk.length;
-    if (this.#bytes > 2 * kept) this.#trim();
-  }
-
-  #trim(): void {
-    const tail = Buffer.from(Buffer.concat(this.#chunks).subarray(-kept));
-    this.#chunks = [tail];
-    this.#bytes = tail.length;
+    if (this.#bytes > 2 * this.#limit) this.#trim();
   }
 
   text(): string {
-    return Buffer.concat(this.#chunks).subarray(-kept).toString('utf8');
+    return Buffer.concat(this.#chunks).subarray(-this.#limit).toString('utf8');
+  }
+
+  #trim(): void {
+    const tail = Buffer.from(Buffer.concat(this.#chunks).subarray(-this.#limit));
+    this.#chunks = [tail];
+    this.#bytes = tail.length;
   }
 }

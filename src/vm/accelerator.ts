@@ -3,6 +3,7 @@ import { constants } from 'node:fs';
 import { access, mkdir, readFile, rename, stat, writeFile } from 'node:fs/promises';
 import { dirname } from 'node:path';
 
+import { bootId } from '../host/index.js';
 import { type Logger } from '../log.js';
 import type { Accelerator } from './arguments.js';
 import { bootGuest } from './boot.js';
@@ -98,9 +99,8 @@ async function remember(kernel: GuestKernel): Promise<void> {
 
 /** What a verdict is about: this start of the machine, and this kernel file. */
 async function subject({ vmlinuz }: GuestKernel): Promise<string> {
-  const start = (await readFile('/proc/sys/kernel/random/boot_id', 'utf8')).trim();
   const { size, mtimeMs } = await stat(vmlinuz);
   return createHash('sha256')
-    .update(JSON.stringify([start, vmlinuz, size, mtimeMs]))
+    .update(JSON.stringify([await bootId(), vmlinuz, size, mtimeMs]))
     .digest('hex');
 }

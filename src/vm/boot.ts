@@ -4,6 +4,7 @@ import { join } from 'node:path';
 
 import { SnapshotterError } from '../errors.js';
 import { makeTemporaryFolder } from '../host/index.js';
+import { longestSocketPath } from '../limits.js';
 import { type Logger } from '../log.js';
 import { Scope } from '../scope.js';
 import { type Accelerator, type Machine, qemuArguments, qemuProgram } from './arguments.js';
@@ -40,8 +41,6 @@ export interface Boot {
 const defaultMemoryMiB = 512;
 const defaultBootMs = 120_000;
 const shareServerMs = 10_000;
-/** What a Unix socket's address holds. */
-const mostSocketBytes = 107;
 
 /** The machine of a guest whose files are, or will be, in `folder`. */
 export function machineOf(boot: Boot, accelerator: Accelerator, folder: string): Machine {
@@ -109,9 +108,9 @@ async function startShareServer(
 ): Promise<Child | undefined> {
   const command = await shareCommand(boot, machine, folder);
   if (!command || machine.shareSocket === undefined) return undefined;
-  if (Buffer.byteLength(machine.shareSocket) > mostSocketBytes) {
+  if (Buffer.byteLength(machine.shareSocket) > longestSocketPath) {
     throw new SnapshotterError('invalid-argument', `${machine.shareSocket} is too long for the address of a socket`, {
-      next: `let TMPDIR name a folder with a shorter path (${mostSocketBytes} bytes with all that follows)`,
+      next: `let TMPDIR name a folder with a shorter path (${longestSocketPath} bytes with all that follows)`,
     });
   }
   await mkdir(join(folder, 'live'));

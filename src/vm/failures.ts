@@ -1,13 +1,13 @@
 import { SnapshotterError } from '../errors.js';
 import type { Child, Ending } from './process.js';
-import type { Tail } from './tail.js';
+import type { ConsoleTail } from './tail.js';
 
 /** What is known about a machine that did not do what it should. */
 export interface Remains {
   /** Absent once its command has started: then the kernel has shown that it can. */
   readonly kernel: string | undefined;
   readonly program: string;
-  readonly console: Tail;
+  readonly console: ConsoleTail;
   readonly qemu: Child;
 }
 

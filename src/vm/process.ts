@@ -1,7 +1,7 @@
 import { execa } from 'execa';
 
-import { requireTool } from '../host/index.js';
-import { Tail } from './tail.js';
+import { killGroup, requireTool } from '../host/index.js';
+import { ConsoleTail } from './tail.js';
 
 /** How a process ended: one of the two is there. */
 export interface Ending {
@@ -13,7 +13,7 @@ export interface Child {
   /** The socket behind one of its inherited descriptors, from 3 on. */
   socket(descriptor: number): NodeJS.ReadWriteStream;
   /** The last of what it wrote on standard error. */
-  readonly messages: Tail;
+  readonly messages: ConsoleTail;
   onMessage(listener: () => void): void;
   readonly ended: Promise<Ending>;
   /** Ends its process group: politely, then by force. */
@@ -46,7 +46,7 @@ export async function startChild(
     cleanup: false,
     detached: true,
   });
-  const messages = new Tail(tailBytes);
+  const messages = new ConsoleTail(tailBytes);
   const stderr = child.stdio[2] as NodeJS.ReadableStream;
   stderr.on('data', (chunk: Buffer) => messages.push(chunk));
   const ended = child.then(({ exitCode, signal }): Ending => ({ exitCode, signal }));
@@ -64,12 +64,4 @@ export async function startChild(
       void ended.finally(() => clearTimeout(force));
     },
   };
-}
-
-function killGroup(id: number, signal: NodeJS.Signals): void {
-  try {
-    process.kill(-id, signal);
-  } catch {
-    // ESRCH: nobody is left, which is what was wanted.
-  }
 }

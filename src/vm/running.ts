@@ -8,7 +8,7 @@ import { cells } from './plan.js';
 import type { Child } from './process.js';
 import { LineReader, parseReport, type Report } from './report.js';
 import { feedInput, pumpOutput } from './streams.js';
-import { Tail } from './tail.js';
+import { ConsoleTail } from './tail.js';
 import { telnetBytes, TelnetReader } from './telnet.js';
 
 export interface Running {
@@ -37,7 +37,7 @@ export class RunningGuest implements Guest {
   readonly started: Promise<GuestStart>;
   readonly ended: Promise<GuestResult>;
   readonly #running: Running;
-  readonly #console = new Tail(consoleBytes);
+  readonly #console = new ConsoleTail(consoleBytes);
   readonly #timers: NodeJS.Timeout[] = [];
   #reportStart: { resolve: (start: GuestStart) => void; reject: (error: unknown) => void } | undefined;
   #bootSeconds: number | undefined;

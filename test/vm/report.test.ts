@@ -1,7 +1,7 @@
 import { describe, expect, it } from 'vitest';
 
 import { LineReader, OutputReader, parseReport } from '../../src/vm/report.js';
-import { Tail } from '../../src/vm/tail.js';
+import { ConsoleTail } from '../../src/vm/tail.js';
 import { telnetBytes, TelnetReader } from '../../src/vm/telnet.js';
 
 const token = 'abcabd';
@@ -61,7 +61,7 @@ describe('TELNET', () => {
 
 describe('the tail of a stream', () => {
   it('keeps the last bytes, as text without terminal control', () => {
-    const tail = new Tail(20);
+    const tail = new ConsoleTail(20);
     for (const piece of ['lost in the middle of it ', '\x1b[2J\x1b[01;31mpa', 'nic\r\n']) tail.push(Buffer.from(piece));
     expect(tail.text()).toBe('panic');
   });

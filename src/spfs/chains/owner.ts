@@ -1,5 +1,4 @@
-import { readFile } from 'node:fs/promises';
-import { findProcess, pidNamespace } from '../../host/index.js';
+import { bootId, findProcess, pidNamespace } from '../../host/index.js';
 import type { Labels } from '../../vocabulary.js';
 
 /*
@@ -32,8 +31,4 @@ export async function isGone(labels: Labels): Promise<boolean> {
   if (!Number.isSafeInteger(pid) || pid < 1) return true;
   const found = await findProcess(pid);
   return found === undefined || found.ended || found.start !== labels[startLabel];
-}
-
-async function bootId(): Promise<string> {
-  return (await readFile('/proc/sys/kernel/random/boot_id', 'utf8')).trim();
 }
