@@ -1,49 +1,62 @@
-/**
- * The pattern of a `~=` selector. containerd compiles it with Go's RE2, which knows neither look-around nor back
- * references and accepts a few spellings that JavaScript does not; the common ones are translated, the rest refused.
- *
- * JavaScript's matcher backtracks. Without back references and look-around, and with patterns of at most
- * {@link longestPattern} characters over keys and labels of at most 4096 bytes, a careless pattern stays fast; one made
- * to be slow can still occupy the daemon. Only those who can open its socket (mode 0600) can send one.
- */
+import { RE2JS, RE2JSSyntaxException } from 're2js';
+import { SnapshotterError } from '../errors.js';
+
+/** Characters of a pattern. */
 const longestPattern = 1024;
+/** Instructions of all patterns of one List: repetition makes many of few characters, and matching one text costs time for each. */
+const mostInstructions = 4000;
+/** Milliseconds that all matching of one List may take; 10,000 snapshots and ten plain patterns take 100. */
+const matchingMs = 2000;
 
-const leadingFlags = /^\(\?([ims]+)\)/;
-// An escape, the head of a group, or any one character.
-const tokens = /\\[\s\S]?|\(\?(?:P?<(?![=!])|<?[=!])?|[\s\S]/gu;
-const syntaxCharacters = '^$\\.*+?()[]{}|/';
+/**
+ * The patterns of one List's `~=` selectors: Go's RE2, which containerd compiles them with, in a matcher that is linear in the
+ * text. Linear alone is no bound: instructions, and the time over all snapshots, have limits too.
+ */
+export class Patterns {
+  readonly #now: () => number;
+  #instructions = 0;
+  #spentMs = 0;
 
-/** @throws SyntaxError saying what is wrong with the pattern */
-export function compilePattern(pattern: string): RegExp {
-  if (pattern.length > longestPattern) throw new SyntaxError(`the pattern is longer than ${longestPattern} characters`);
-  const flags = leadingFlags.exec(pattern);
-  const body = flags ? pattern.slice(flags[0].length) : pattern;
-  let inClass = false;
-  const translated = (body.match(tokens) ?? []).map((token) => {
-    if (inClass) {
-      if (token === ']') inClass = false;
-      return token.startsWith('\\') ? translateEscape(token, true) : token;
-    }
-    if (token === '[') inClass = true;
-    if (token.startsWith('\\')) return translateEscape(token, false);
-    return token.startsWith('(?') ? translateGroup(token) : token;
-  });
-  return new RegExp(translated.join(''), `u${[...new Set(flags?.[1] ?? '')].join('')}`);
-}
-
-function translateGroup(head: string): string {
-  if (head === '(?=' || head === '(?!' || head === '(?<=' || head === '(?<!') {
-    throw new SyntaxError('look-around is not supported');
+  /** @param now a clock in milliseconds */
+  constructor(now = () => performance.now()) {
+    this.#now = now;
   }
-  return head === '(?P<' ? '(?<' : head;
+
+  /**
+   * @returns whether any part of a text matches; throws SnapshotterError `deadline-exceeded` when the matching of all patterns
+   *   took too long
+   * @throws SyntaxError saying what is wrong with the pattern
+   */
+  compile(pattern: string): (text: string) => boolean {
+    if (pattern.length > longestPattern) {
+      throw new SyntaxError(`the pattern is longer than ${longestPattern} characters`);
+    }
+    const compiled = compileOne(pattern);
+    this.#instructions += compiled.programSize();
+    if (this.#instructions > mostInstructions) {
+      throw new SyntaxError('the patterns repeat too much to be matched quickly');
+    }
+    return (text) => {
+      const started = this.#now();
+      const matches = compiled.test(text);
+      this.#spentMs += this.#now() - started;
+      if (this.#spentMs > matchingMs) throw tooSlow();
+      return matches;
+    };
+  }
 }
 
-function translateEscape(escape: string, inClass: boolean): string {
-  const character = escape.slice(1);
-  if (/[1-9k]/.test(character)) throw new SyntaxError('back references are not supported');
-  if (!inClass && character === 'A') return '(?<![\\s\\S])';
-  if (!inClass && character === 'z') return '(?![\\s\\S])';
-  const punctuation = /^[!-/:-@[-`{-~]$/.test(character);
-  if (!punctuation || syntaxCharacters.includes(character) || (inClass && character === '-')) return escape;
-  return character;
+function tooSlow(): SnapshotterError {
+  return new SnapshotterError('deadline-exceeded', `matching the filters took more than ${matchingMs / 1000} s`, {
+    next: 'give fewer and simpler patterns',
+  });
+}
+
+function compileOne(pattern: string): RE2JS {
+  try {
+    return RE2JS.compile(pattern);
+  } catch (error) {
+    if (!(error instanceof RE2JSSyntaxException)) throw error;
+    throw new SyntaxError(error.message.replace('error parsing regexp: ', ''), { cause: error });
+  }
 }

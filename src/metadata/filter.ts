@@ -1,5 +1,5 @@
 import { snapshotRefLabel, type Labels } from '../vocabulary.js';
-import { compilePattern } from './filter-pattern.js';
+import { Patterns } from './filter-pattern.js';
 import { filterError, parseFilter, type Selector } from './filter-syntax.js';
 
 /** What filters look at; `name` is the key of a View or Active. */
@@ -21,9 +21,11 @@ const mostFilters = 1000;
  * Follows containerd where it surprises: an unknown field is absent, never an error; an absent field is `!=` to
  * everything, and `~=` looks at it as ''; `name`, `kind` and `parent` are always present, even an empty parent.
  *
- * @throws SnapshotterError `invalid-argument` with the position when a filter or its pattern is malformed
+ * @param patterns whose limits hold for all these filters together
+ * @throws SnapshotterError `invalid-argument` with the position when a filter or its pattern is malformed. What it returns
+ *   throws `deadline-exceeded` when the patterns took too long.
  */
-export function compileFilters(filters: readonly string[]): Predicate {
+export function compileFilters(filters: readonly string[], patterns = new Patterns()): Predicate {
   if (filters.length > mostFilters) {
     throw filterError(
       filters[mostFilters] ?? '',
@@ -32,7 +34,7 @@ export function compileFilters(filters: readonly string[]): Predicate {
       'give fewer filters',
     );
   }
-  const alternatives = filters.map(compileFilter);
+  const alternatives = filters.map((filter) => compileFilter(filter, patterns));
   if (alternatives.length === 0) return () => true;
   return (info) => alternatives.some((matches) => matches(info));
 }
@@ -50,13 +52,13 @@ export function refAskedFor(filter: string): { readonly ref: string; readonly pa
   return ref && { ref: ref.value, parent: parent?.value };
 }
 
-function compileFilter(filter: string): Predicate {
+function compileFilter(filter: string, patterns: Patterns): Predicate {
   if (filter === '') return () => true;
-  const selectors = parseFilter(filter).map((selector) => compileSelector(selector, filter));
+  const selectors = parseFilter(filter).map((selector) => compileSelector(selector, filter, patterns));
   return (info) => selectors.every((matches) => matches(info));
 }
 
-function compileSelector({ path, operator, value, valueAt }: Selector, filter: string): Predicate {
+function compileSelector({ path, operator, value, valueAt }: Selector, filter: string, patterns: Patterns): Predicate {
   switch (operator) {
     case 'present':
       return (info) => fieldOf(info, path) !== undefined;
@@ -65,15 +67,15 @@ function compileSelector({ path, operator, value, valueAt }: Selector, filter: s
     case '!=':
       return (info) => (fieldOf(info, path) ?? '') !== value;
     case '~=': {
-      const pattern = patternAt(value, filter, valueAt);
-      return (info) => pattern.test(fieldOf(info, path) ?? '');
+      const matches = patternAt(value, filter, valueAt, patterns);
+      return (info) => matches(fieldOf(info, path) ?? '');
     }
   }
 }
 
-function patternAt(value: string, filter: string, at: number): RegExp {
+function patternAt(value: string, filter: string, at: number, patterns: Patterns): (text: string) => boolean {
   try {
-    return compilePattern(value);
+    return patterns.compile(value);
   } catch (error) {
     if (!(error instanceof SyntaxError)) throw error;
     throw filterError(filter, at, error.message, 'mend the pattern, or quote it: name~="^a.*"');

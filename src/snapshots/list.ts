@@ -1,7 +1,11 @@
+import { setImmediate } from 'node:timers/promises';
 import { byBytes, compileFilters, refAskedFor, type SnapshotRecord } from '../metadata/index.js';
 import type { Context } from './context.js';
 import { infoOf, type SnapshotInfo } from './info.js';
 import { mayBeAdopted } from './sharing.js';
+
+/** Milliseconds after which a long List lets other calls have their turn. */
+const turnMs = 10;
 
 /**
  * Every snapshot that one of the filters selects, ordered by name.
@@ -9,7 +13,8 @@ import { mayBeAdopted } from './sharing.js';
  * containerd's question for what it may adopt, one filter for a chain ID and a parent, is answered with what a Prepare with that
  * chain ID would find, and nothing that is damaged or another namespace's own.
  *
- * @throws SnapshotterError `invalid-argument` for a filter that cannot be parsed, before the first one is given
+ * @throws SnapshotterError `invalid-argument` for a filter that cannot be parsed, before the first one is given;
+ *   `deadline-exceeded` when matching the filters' patterns takes too long
  */
 export async function* listSnapshots(
   context: () => Promise<Context>,
@@ -20,7 +25,12 @@ export async function* listSnapshots(
   const asked = filters.map(refAskedFor);
   const known = await context();
   const only = asked.length === 1 && asked[0]?.parent !== undefined ? asked[0].ref : undefined;
+  let turnBegan = performance.now();
   for await (const record of candidates(known, asked)) {
+    if (performance.now() - turnBegan > turnMs) {
+      await setImmediate();
+      turnBegan = performance.now();
+    }
     const info = infoOf(record);
     if (!selects(info)) continue;
     const hidden =

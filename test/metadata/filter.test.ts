@@ -1,5 +1,6 @@
 import { describe, expect, test } from 'vitest';
 import { isCode, SnapshotterError } from '../../src/errors.js';
+import { Patterns } from '../../src/metadata/filter-pattern.js';
 import { compileFilters, type FilterSubject } from '../../src/metadata/index.js';
 import { seededRandom } from './support.js';
 
@@ -75,6 +76,11 @@ describe('what matches', () => {
     ['labels.absent~=a', false],
     ['labels.absent~=^$', true],
     ['name~="[\\\\-/]12"', true],
+    // spellings that RE2 has and JavaScript has not, and the reverse
+    ['name~="[[:digit:]]{2}/k8s\\\\Q.io\\\\E"', true],
+    ['name~="k8s(?i:\\\\.IO) \\\\pL+$"', true],
+    ['name~="(?s-i)K8S"', false],
+    ['labels."odd \\"key\\", with\\ttab"~="\\\\x{fc}$"', true],
     // white space
     [' name == "default/12/k8s.io app"', true],
     ['kind==committed, labels.plain', true],
@@ -132,6 +138,9 @@ describe('what is refused, and where', () => {
     ['name~=(?=a)', 7],
     ['name~=(?<!a)', 7],
     ['name~="(a)\\\\1"', 7],
+    ['name~="a\\\\Z"', 7],
+    ['name~=a{1001}', 7],
+    ['name~=(a{1000}|b{1000}|c{1000}|d{1000}|e{1000})', 7],
     ['na\0me', 3],
     ['ünicode==1', 1],
     [`name~=${'a'.repeat(1025)}`, 7],
@@ -150,6 +159,36 @@ describe('what is refused, and where', () => {
 
   test('more than a thousand filters', () => {
     expect(() => compileFilters(Array.from({ length: 1001 }, () => 'name'))).toThrow(/1000 filters/);
+  });
+});
+
+describe('patterns made to be slow', () => {
+  const text = `${'a'.repeat(4094)}!`;
+
+  test.each([
+    '^(a+)+$',
+    '(a*)*b',
+    '^(a|a)*$',
+    '(a|aa)+$',
+    '(.*a){20}b',
+    '(a?){300}a{300}b',
+    '^(([a-z])+.)+[A-Z]([a-z])+$',
+  ])('%s gives no match, and the test ends', (pattern) => {
+    expect(matches([`name~="${pattern}"`], { ...subject, name: text })).toBe(false);
+  });
+
+  test('all patterns of one List together have a limit of instructions', () => {
+    const filters = Array.from({ length: 5 }, (_, index) => `name~=^${String.fromCharCode(97 + index)}{900}$`);
+    expect(matches(filters.slice(0, 4), { ...subject, name: 'd'.repeat(900) })).toBe(true);
+    expect(() => compileFilters(filters)).toThrow(/repeat too much/);
+  });
+
+  test('all matching of one List together has a limit of time', () => {
+    let now = 0;
+    const clock = () => (now += 300);
+    const selects = compileFilters(['name~=x'], new Patterns(clock));
+    for (let matched = 0; matched < 6; matched += 1) expect(selects(subject)).toBe(false);
+    expect(() => selects(subject)).toThrow(expect.objectContaining({ code: 'deadline-exceeded' }));
   });
 });
 
