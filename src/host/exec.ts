@@ -22,6 +22,8 @@ export interface RunOptions {
   readonly stdout?: number;
   /** Called when the tool has been started, and has the descriptors that it was given. */
   readonly onStart?: () => void;
+  /** Exit codes besides 0 that are answers and no failures. */
+  readonly answers?: readonly number[];
   /** What the tool is run for, for messages: `converting layer sha256:…`. */
   readonly what?: string;
 }
@@ -30,6 +32,7 @@ export interface RunOptions {
 export interface RunResult {
   readonly stdout: string;
   readonly stderr: string;
+  readonly exitCode: number;
 }
 
 /** Milliseconds between SIGTERM and SIGKILL. */
@@ -77,7 +80,10 @@ export async function run(tool: string, args: readonly string[], o: RunOptions):
     const result = await child;
     await feeding?.stop();
     if (ending) throw ending;
-    if (!result.failed) return { stdout: stdout.text(), stderr: stderr.text() };
+    const { exitCode = 0 } = result;
+    if (!result.failed || (result.exitCode !== undefined && o.answers?.includes(exitCode))) {
+      return { stdout: stdout.text(), stderr: stderr.text(), exitCode };
+    }
     throw failure(tool, args, o, failedAs(result, stderr.text()));
   } catch (error) {
     group.kill('SIGKILL'); // whoever of the group outlived its first process

@@ -1,5 +1,6 @@
 import { isCode, SnapshotterError } from '../errors.js';
-import { lockImage, makeFolder, mountReadOnly, removeTree, unmount } from '../host/index.js';
+import { checkGuestExt4 } from '../ext4/index.js';
+import { lockImage, makeFolder, mountReadOnly, removeTree, temporaryBeside, unmount } from '../host/index.js';
 import type { Scope } from '../scope.js';
 import { mustBeUpperFolder } from './guest-upper.js';
 import type { SnapshotFolder } from './paths.js';
@@ -9,6 +10,9 @@ export interface MountUpperOptions {
   readonly quiesced: boolean;
   readonly signal?: AbortSignal | undefined;
 }
+
+/** Milliseconds that replaying the journal, or checking the filesystem, may take: a sound one of 16 GiB takes less than one second. */
+const checkMs = 120_000;
 
 /**
  * Mounts what a guest wrote, read-only and until the scope ends. Whoever calls holds the snapshot's key, since there is one
@@ -29,13 +33,18 @@ export async function mountUpper(
   }
   await makeFolder(folder.mountPoint, 0o700);
   scope.defer('mount point of the writable layer', () => removeTree(folder.mountPoint));
+  await checkGuestExt4({
+    image: folder.writable,
+    ...(quiesced ? { copy: temporaryBeside(`${folder.writable}-metadata`) } : {}),
+    deadlineMs: checkMs,
+    signal,
+  });
   await mountReadOnly({
     image: folder.writable,
     target: folder.mountPoint,
     type: 'ext4',
-    // A link that a guest planted must not lead the reader to files of the host.
-    options: ['nosymfollow', ...(quiesced ? ['norecovery'] : [])],
-    replayJournal: !quiesced,
+    // A link that a guest planted must not lead the reader to files of the host; its superblock may say `errors=panic`.
+    options: ['nosymfollow', 'errors=continue', 'norecovery'],
     ...(signal ? { signal } : {}),
   }).catch((error: unknown) => {
     throw damagedExt4(error, folder.writable);

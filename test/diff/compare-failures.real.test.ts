@@ -117,7 +117,7 @@ requires(
     await file.write(Buffer.alloc(1024, 0x5a), 0, 1024, 1024);
     await file.close();
     const left = await world.view('base');
-    expect(await failure(world.compare(left, superblock), 'data-loss')).toMatch(/ext4 is damaged; .*e2fsck/);
+    expect(await failure(world.compare(left, superblock), 'data-loss')).toMatch(/the ext4 of .* is damaged: .*e2fsck/);
 
     const folder = (await container(inOrder(change.folder('etc/full'), change.file('etc/full/marked-name')))).mounts;
     const bytes = await readFile(imageOf(folder));

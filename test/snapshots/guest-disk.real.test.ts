@@ -142,7 +142,7 @@ requires(
 
   it('an image that is no ext4 is a clear error that names it, and leaves nothing mounted', async () => {
     await run('dd', ['if=/dev/urandom', `of=${image}`, 'bs=64k', 'count=4', 'conv=notrunc'], { deadlineMs });
-    await expect(world.port.commit('name', 'old')).rejects.toThrow(/mount/);
+    await expect(world.port.commit('name', 'old')).rejects.toThrow(/is damaged: it is no ext4/);
     expect((await world.port.stat('old')).kind).toBe('active');
   });
 
