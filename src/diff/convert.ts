@@ -2,7 +2,7 @@ import { constants } from 'node:fs';
 import { copyFile, rm, writeFile, type FileHandle } from 'node:fs/promises';
 import { dirname } from 'node:path';
 import { isCode, SnapshotterError } from '../errors.js';
-import { verifyLayer } from '../erofs/index.js';
+import { tryMerging, verifyLayer, type Superblock } from '../erofs/index.js';
 import { requireFreeBytes, syncFile } from '../host/index.js';
 import type { Slots } from '../jobs.js';
 import type { ConvertedLayer } from '../layers/index.js';
@@ -158,11 +158,12 @@ export class LayerConverter {
 
   /** A layer that is an EROFS image already: verified, and copied as it is. Its diff ID is its digest. */
   async #take(
-    { digest, signal }: ConvertRequest,
+    request: ConvertRequest,
     { path, size }: LocatedLayer,
     output: string,
     scope: Scope,
   ): Promise<ConvertedLayer> {
+    const { digest, signal } = request;
     await requireFreeBytes(dirname(output), size, `the image of layer ${digest}`);
     const inspected = this.#lendInspector(scope).inspect({ path, digest: true, tar: false });
     // Both are over before anything is thrown, or the copy would appear after it was cleaned up.
@@ -171,10 +172,17 @@ export class LayerConverter {
     const [found] = await Promise.all([inspected, copied]);
     signal.throwIfAborted();
     if (found.digest !== digest) throw wrongDigest(digest, found.digest, path);
-    const superblock = await verifyLayer(output).catch((error: unknown) => {
+    const superblock = await this.#verifyForeign(request, output).catch((error: unknown) => {
       throw unusableImage(error, digest);
     });
     return { digest, diffId: digest, tarBytes: size, superblock };
+  }
+
+  /** Nothing about an image that others made is known before: its metadata is walked, and what the tool makes of it is tried. */
+  async #verifyForeign({ temporary, signal }: ConvertRequest, image: string): Promise<Superblock> {
+    const superblock = await verifyLayer(image);
+    await tryMerging(image, temporary('trial'), { deadlineMs: this.#options.conversionTimeoutMs, signal });
+    return superblock;
   }
 
   #lendInspector(scope: Scope) {

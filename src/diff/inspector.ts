@@ -1,6 +1,6 @@
-import { extname } from 'node:path';
-import { Worker } from 'node:worker_threads';
+import type { Worker } from 'node:worker_threads';
 import { SnapshotterError } from '../errors.js';
+import { startThread } from '../threads.js';
 import { within } from './deadline.js';
 import { errorOf } from './failure.js';
 import type { Answer, Order } from './inspection-worker.js';
@@ -38,7 +38,7 @@ export class Inspector {
   readonly #exited: Promise<void>;
 
   constructor() {
-    this.#worker = startWorker();
+    this.#worker = startThread(import.meta.url, 'inspection-worker');
     this.#exited = new Promise((resolve) => this.#worker.once('exit', () => resolve()));
     this.#worker.on('message', (answer: Answer) => this.#open.get(answer.id)?.(answer));
     this.#worker.on('error', (error) => this.#fail(error));
@@ -148,15 +148,6 @@ function deferred<T>(): Deferred<T> {
     settle = { resolve, reject };
   });
   return { promise, ...(settle as Omit<Deferred<T>, 'promise'>) };
-}
-
-/** Run from source, as the tests do, the worker is TypeScript too, and a thread does not inherit the loader that reads it. */
-function startWorker(): Worker {
-  const extension = extname(import.meta.url);
-  const file = new URL(`./inspection-worker${extension}`, import.meta.url);
-  if (extension !== '.ts') return new Worker(file);
-  const load = `import('tsx/esm/api').then((tsx) => { tsx.register(); return import(${JSON.stringify(file.href)}); })`;
-  return new Worker(load, { eval: true });
 }
 
 /** Inspectors for one piece of work each, kept for a while for the next one: a thread takes milliseconds to start. */

@@ -1,4 +1,4 @@
-import { SnapshotterError } from '../errors.js';
+import { isCode, SnapshotterError } from '../errors.js';
 import { run } from '../host/index.js';
 import { imageArguments, type ErofsFile, type ErofsImage } from './files.js';
 import { damaged } from './superblock.js';
@@ -21,12 +21,14 @@ export async function writeContent(image: ErofsImage, file: ErofsFile, o: Conten
   const { output, deadlineMs, signal } = o;
   if (file.kind !== 'file') throw new SnapshotterError('internal', `inode ${file.nid} is a ${file.kind} and no file`);
   const args = ['--cat', `--nid=${file.nid}`, ...imageArguments(image)];
-  const { stderr } = await run('dump.erofs', args, {
-    deadlineMs,
-    signal,
-    stdout: output,
-    what: `reading ${image.path}`,
-  });
+  const what = `reading ${image.path}`;
+  const { stderr } = await run('dump.erofs', args, { deadlineMs, signal, stdout: output, what }).catch(
+    (error: unknown) => {
+      // It is given nothing but the image, so that is what it stumbles over.
+      if (!isCode(error, 'internal')) throw error;
+      throw damaged(image.path, `dump.erofs could not read inode ${file.nid}: ${error.message}`);
+    },
+  );
   // Its exit status is 0 whatever happened.
   if (stderr.trim() !== '') throw damaged(image.path, `dump.erofs could not read inode ${file.nid}: ${stderr.trim()}`);
 }

@@ -8,6 +8,8 @@ export interface DirectoryEntry {
   readonly name: string;
   readonly nid: number;
   readonly isDirectory: boolean;
+  /** What the directory says that the inode is; see `entryTypes`. */
+  readonly type: number;
 }
 
 /**
@@ -44,7 +46,8 @@ export class DirectoryBlock {
 
   entry(index: number): DirectoryEntry {
     const nid = Number(this.#block.readBigUInt64LE(index * direntSize));
-    return { name: this.name(index), nid, isDirectory: this.isDirectory(index) };
+    const type = this.#block.readUInt8(index * direntSize + 10);
+    return { name: this.name(index), nid, isDirectory: type === directoryFileType, type };
   }
 }
 

@@ -7,5 +7,6 @@ export { convertDirectory, convertTar, type ConvertTarOptions } from './mkfs.js'
 export { chainRootAttributes, readRootAttributes } from './root.js';
 export { readSuperblock, type Superblock } from './superblock.js';
 export { layerUuid, snapshotUuid } from './uuid.js';
+export { tryMerging } from './unmergeable.js';
 export { verifyLayer } from './verify.js';
 export { checkErofsTools, minimumToMerge, type ErofsTools } from './version.js';

@@ -6,6 +6,7 @@ import { verifyDevices, type Layer, type MergedImage } from './devices.js';
 import { findInheritance, inherit, type Inheritance } from './inherit.js';
 import { makeImage, type ImageOptions } from './mkfs.js';
 import { readSuperblockOf, renewChecksum, withImage, writeUuid } from './superblock.js';
+import { blameLayer, refuseUnmergeable } from './unmergeable.js';
 import { mergedUuid } from './uuid.js';
 import { verifyLayer } from './verify.js';
 
@@ -31,7 +32,10 @@ export async function mergeLayers(o: MergeOptions): Promise<MergedImage> {
   const signal = o.signal ? AbortSignal.any([o.signal, stop.signal]) : stop.signal;
   // The layers alone tell, so neither waits for the tool, nor the tool for them.
   const verified = verifyLayers(paths);
-  const inheritance = verified.then((layers) => findInheritance(layers, signal));
+  const inheritance = verified.then(async (layers) => {
+    await refuseUnmergeable(layers, { ...o, signal });
+    return findInheritance(layers, signal);
+  });
   inheritance.catch((error: unknown) => stop.abort(error));
   const early = new EarlyFlush(output);
   try {
@@ -55,6 +59,7 @@ export async function mergeLayers(o: MergeOptions): Promise<MergedImage> {
   } catch (error) {
     // What is wrong with a layer is not the tool's failure, and is told even when the tool stumbled over it first.
     await inheritance;
+    await blameLayer(error, paths, o);
     throw error;
   } finally {
     await Promise.allSettled([inheritance, early.settle()]);

@@ -5,6 +5,8 @@ import { damaged } from './superblock.js';
 const chunkSize = 16 * 1024;
 /** 4 MiB. */
 export const usualChunks = 256;
+/** Bytes; beyond what any filesystem holds, and small enough for numbers to be exact. */
+const largestFile = 2 ** 52;
 
 /**
  * Reads small parts of an image, near each other, without a system call each; holds so many chunks of 16 KiB at most, whatever
@@ -22,8 +24,9 @@ export class MetadataReader {
     this.#maximumChunks = maximumChunks;
   }
 
-  /** @throws SnapshotterError `data-loss` when the image ends before. */
+  /** @throws SnapshotterError `data-loss` when the image ends before, as it does before every offset that no file can have. */
   read(offset: number, length: number): Buffer {
+    if (offset > largestFile) throw this.#beyond(offset + length);
     const first = this.#chunk(Math.floor(offset / chunkSize));
     const start = offset % chunkSize;
     if (start + length <= chunkSize) return this.#whole(first.subarray(start, start + length), offset, length);
@@ -36,7 +39,11 @@ export class MetadataReader {
 
   #whole(buffer: Buffer, offset: number, length: number): Buffer {
     if (buffer.length === length) return buffer;
-    throw damaged(this.#path, `its metadata points to byte ${offset + length}, beyond its end`);
+    throw this.#beyond(offset + length);
+  }
+
+  #beyond(end: number) {
+    return damaged(this.#path, `its metadata points to byte ${end}, beyond its end`);
   }
 
   #chunk(index: number): Buffer {

@@ -20,6 +20,7 @@ const volumeNameOffset = 64;
 const volumeNameSize = 16;
 
 const compatChecksum = 0x1;
+const incompatChunks = 0x4;
 /** Layouts of erofs-utils 1.9 that are only written on request: 48-bit block addresses and compressed metadata. */
 const incompatUnread = 0x80 | 0x100;
 
@@ -45,6 +46,8 @@ export interface Superblock {
   readonly epoch: bigint;
   readonly fixedNsec: number;
   readonly hasChecksum: boolean;
+  /** Whether files may lie in chunks. */
+  readonly hasChunks: boolean;
   /** 15 bytes at most, without the zeros after it; see `implied.ts`. */
   readonly volumeName: string;
 }
@@ -141,6 +144,7 @@ function decodeSuperblock(raw: Buffer, path: string): Superblock {
     sharedXattrsOffset: raw.readUInt32LE(44) * size,
     epoch: raw.readBigInt64LE(24),
     fixedNsec: raw.readUInt32LE(32),
+    hasChunks: (incompat & incompatChunks) !== 0,
     hasChecksum: (raw.readUInt32LE(8) & compatChecksum) !== 0,
     volumeName: raw.toString('latin1', volumeNameOffset, volumeNameOffset + volumeNameSize).replace(/\0.*$/s, ''),
   };

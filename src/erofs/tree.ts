@@ -19,9 +19,10 @@ export interface Node {
 
 export type Directory = Node;
 
-/** Layouts of `i_format` (Linux 6.18): whole blocks, or whole blocks and a tail beside the inode. */
-const flatPlain = 0;
-const flatInline = 2;
+/** Layouts of `i_format` (Linux 6.18): whole blocks, whole blocks and a tail beside the inode, or chunks. 1 and 3 are compressed. */
+export const flatPlain = 0;
+export const flatInline = 2;
+export const chunkBased = 4;
 const directoryType = 0o040000;
 const typeMask = 0o170000;
 /** Inodes are numbered in units of 32 bytes. */
@@ -53,7 +54,7 @@ export class ImageTree {
   }
 
   xattrs({ xattrs }: Directory): XattrPlace[] {
-    return readXattrs(this.#reader, { ...xattrs, shared: this.#superblock.sharedXattrsOffset });
+    return readXattrs(this.#reader, { ...xattrs, shared: this.#superblock.sharedXattrsOffset }, this.#path);
   }
 
   /** What stands at `name` in the directory: another one, something else, or nothing. */
@@ -106,6 +107,11 @@ export class ImageTree {
   /** The number of the root's inode. */
   get rootNid(): number {
     return (this.#superblock.rootOffset - this.#superblock.metadataOffset) / bytesPerNid;
+  }
+
+  /** Bytes of the image, at this place. @throws SnapshotterError `data-loss` when the image ends before */
+  bytesAt(offset: number, length: number): Buffer {
+    return this.#reader.read(offset, length);
   }
 
   /** All that a node holds, one block at most. */
@@ -166,7 +172,7 @@ export class ImageTree {
   /** One block of what a directory or a symlink holds. */
   #bytes(node: Node, index: number): Buffer {
     const { inode, xattrs } = node;
-    const layout = (inode.readUInt16LE(0) >> 1) & 7;
+    const layout = nodeLayout(node);
     if (layout !== flatPlain && layout !== flatInline) {
       throw new SnapshotterError(
         'failed-precondition',
@@ -182,6 +188,11 @@ export class ImageTree {
     const start = isTail ? xattrs.start + xattrs.length : (inode.readUInt32LE(16) + index) * blockSize;
     return this.#reader.read(start, Math.max(0, length));
   }
+}
+
+/** The layout of what it holds, as `i_format` has it. */
+export function nodeLayout({ inode }: Node): number {
+  return (inode.readUInt16LE(0) >> 1) & 7;
 }
 
 /** Bytes. */

@@ -1,4 +1,5 @@
 import type { MetadataReader } from './metadata-reader.js';
+import { damaged } from './superblock.js';
 
 /** An xattr as it lies in an image. Offsets are bytes from the start of the image. */
 export interface XattrPlace {
@@ -19,22 +20,28 @@ export function xattrBytes(count: number): number {
 /**
  * The xattrs of an inode, whose own begin at `start` and are `length` bytes long: a header (name filter, number of shared ones),
  * numbers of shared xattrs in units of 4 bytes, then the inode's own (`struct erofs_xattr_ibody_header`, Linux 6.18).
+ *
+ * @throws SnapshotterError `data-loss` when they do not fit where they should be
  */
 export function readXattrs(
   reader: MetadataReader,
   { start, length, shared }: { readonly start: number; readonly length: number; readonly shared: number },
+  path: string,
 ): XattrPlace[] {
   if (length === 0) return [];
   const body = reader.read(start, length);
   const sharedCount = body.readUInt8(4);
   const places: XattrPlace[] = [];
   let at = headerSize + sharedCount * 4;
+  if (at > length) throw damaged(path, `an inode in it shares ${sharedCount} xattrs in ${length} bytes`);
   for (let index = 0; index < sharedCount; index += 1) {
     places.push(readXattr(reader, shared + body.readUInt32LE(headerSize + index * 4) * 4));
   }
-  while (at + entrySize <= length && body.readUInt8(at) !== 0) {
+  // An access control list has a name of no bytes, so that does not end them.
+  while (at + entrySize <= length) {
     places.push(readXattr(reader, start + at));
     const size = entrySize + body.readUInt8(at) + body.readUInt16LE(at + 2);
+    if (at + size > length) throw damaged(path, 'an xattr in it is longer than its place');
     at += Math.ceil(size / 4) * 4;
   }
   return places;

@@ -6,7 +6,7 @@ import { isCode, type ErrorCode } from '../../src/errors.js';
 import { requires } from '../harness/requires.js';
 import { temporaryFolder } from '../host/temporary.js';
 import { applyWorld, digestOf } from './apply-world.js';
-import { tar } from './tar-builder.js';
+import { tar, type Entry } from './tar-builder.js';
 
 const native = 'application/vnd.erofs.layer.v1';
 
@@ -14,10 +14,13 @@ const failure = (code: ErrorCode, message: RegExp) =>
   expect.toSatisfy((error) => isCode(error, code) && message.test(error.message)) as Error;
 
 /** The path of an image as a builder would push it. */
-async function nativeLayer(): Promise<string> {
+async function nativeLayer(...more: readonly Entry[]): Promise<string> {
   const folder = await temporaryFolder();
   const [tarPath, output] = [join(folder, 'tar'), join(folder, 'image')];
-  await writeFile(tarPath, tar({ name: './', type: '5', mode: 0o755 }, { name: 'file', data: 'x'.repeat(20_000) }));
+  await writeFile(
+    tarPath,
+    tar({ name: './', type: '5', mode: 0o755 }, { name: 'file', data: 'x'.repeat(20_000) }, ...more),
+  );
   await convertTar({ tar: tarPath, output, uuid: layerUuid(`sha256:${'1'.repeat(64)}`), deadlineMs: 60_000 });
   return output;
 }
@@ -44,6 +47,18 @@ requires('mkfs.erofs')('a layer that is an EROFS image already', () => {
     await expect(world.apply(whole, { mediaType: native, digest })).rejects.toThrow(failure('data-loss', /digest/));
     await truncate(path, whole.length - 4096);
     await expect(world.apply(path, { mediaType: native })).rejects.toThrow(failure('invalid-argument', /file ends/));
+    expect(await world.leftovers()).toEqual([]);
+  });
+
+  it('is refused when its folders are a loop, and nothing is left', async () => {
+    const path = await nativeLayer({ name: 'folder/', type: '5', mode: 0o755 });
+    const image = await readFile(path);
+    // The entries come before their names: of `.`, `..`, `file` and `folder`, 12 bytes each.
+    const entries = image.indexOf('...filefolder') - 48;
+    image.copy(image, entries + 36, entries, entries + 8);
+    image.writeUInt8(image.readUInt8(1032) & ~1, 1032);
+    const world = await applyWorld();
+    await expect(world.apply(image, { mediaType: native })).rejects.toThrow(failure('invalid-argument', /two places/));
     expect(await world.leftovers()).toEqual([]);
   });
 });
