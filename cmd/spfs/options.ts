@@ -21,8 +21,9 @@ export function addSettings(command: Command, names: readonly SettingName[] = []
 const group = 'Settings:';
 
 function optionOf(setting: Setting): Option | undefined {
-  const { flag, meaning, environment } = setting;
+  const { flag, meaning, own } = setting;
   if (flag === undefined) return undefined;
+  const environment = own === undefined ? setting.environment : `${own.environment}, or ${setting.environment}`;
   const text = `${meaning} (default: ${setting.default}; environment: ${environment})`;
   return new Option(`${flag} <value>`, text).helpGroup(group);
 }

@@ -19,6 +19,9 @@ export async function withSession<T>(
   const config = await configOf(command, { runs });
   const log = createLogger(config.logLevel);
   for (const unused of config.unused) log.debug({ setting: unused }, 'means something to the original spfs only');
+  if (config.unknown.length > 0) {
+    log.warn({ keys: config.unknown }, 'spfs.toml has keys that are no settings; they are passed over');
+  }
   return withScope(log, async (scope) => {
     const companion = new Companion({ config, log });
     scope.defer('the connection to containerd', () => companion.close());

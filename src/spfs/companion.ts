@@ -5,7 +5,14 @@ import type { Digest, OldestFirst } from '../vocabulary.js';
 import { Browser } from './browse/index.js';
 import { Chains, spfsNamespace, type OpenOptions } from './chains/index.js';
 import type { SpfsConfig } from './config/index.js';
-import { hostSpecFiles, parseEnvSpec, parseTagName, type DigestItem, type ReferenceItem } from './grammar/index.js';
+import {
+  hostSpecFiles,
+  parseEnvSpec,
+  parseTagName,
+  type DigestItem,
+  type EnvItem,
+  type ReferenceItem,
+} from './grammar/index.js';
 import {
   findImage,
   importFolder,
@@ -98,7 +105,7 @@ export class Companion {
   /** Gives what an env spec of one item names further tags. */
   async tag(reference: string, tags: readonly string[], signal: AbortSignal): Promise<StoredObject> {
     const names = tags.map(parseTagName);
-    const item = await oneObject(reference);
+    const item = oneObject(reference, await this.#parse(reference));
     return this.#keepAndTag('tag', names, (change) => resolveItem(change, item), signal);
   }
 
@@ -127,7 +134,7 @@ export class Companion {
 
   /** What each item of an env spec is. */
   async describe(spec: string): Promise<readonly Described[]> {
-    const items = await parseEnvSpec(spec, hostSpecFiles());
+    const items = await this.#parse(spec);
     return this.#store.read((view) => describeItems(view, items));
   }
 
@@ -149,7 +156,7 @@ export class Companion {
 
   /** Looks every item of an env spec up. Run specs and live layers are read and checked. */
   async environment(spec: string): Promise<Environment> {
-    const items = await parseEnvSpec(spec, hostSpecFiles());
+    const items = await this.#parse(spec);
     const liveLayers = items.flatMap((item) => (item.kind === 'live-layer' ? [item.layer] : []));
     if (liveLayers.length === items.length) return { layers: emptyStack, liveLayers };
     return { layers: await this.#store.read((view) => resolveLayers(view, items)), liveLayers };
@@ -189,6 +196,10 @@ export class Companion {
     } finally {
       await open.close();
     }
+  }
+
+  #parse(spec: string): Promise<readonly EnvItem[]> {
+    return parseEnvSpec(spec, hostSpecFiles(), (warning) => this.#options.log.warn(warning));
   }
 
   #keepAndTag(
@@ -235,8 +246,8 @@ function importFrom(source: ImportSource, context: ImportContext, namespace: str
   return from === 'tar' ? importTar({ ...context, path }) : importFolder({ ...context, path });
 }
 
-async function oneObject(reference: string): Promise<DigestItem | ReferenceItem> {
-  const [item, ...others] = await parseEnvSpec(reference, hostSpecFiles());
+function oneObject(reference: string, items: readonly EnvItem[]): DigestItem | ReferenceItem {
+  const [item, ...others] = items;
   if (item !== undefined && item.kind !== 'live-layer' && others.length === 0) return item;
   const many = others.length === 0 ? 'a live layer' : `${others.length + 1} objects`;
   const what = item === undefined ? 'the empty environment' : many;

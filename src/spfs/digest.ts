@@ -22,10 +22,10 @@ export function shortForm(digest: Digest): string {
   return toBase32(digest).slice(0, shortLength);
 }
 
-/** Reads either spelling, base32 with its padding or `sha256:` and hex; undefined for anything else. */
+/** Reads either spelling, base32 with or without its padding or `sha256:` and hex; undefined for anything else. */
 export function parseSpfsDigest(text: string): Digest | undefined {
   if (isDigest(text)) return text;
-  if (!/^[A-Z2-7]{51}[AQ]={4}$/.test(text)) return undefined; // the last one carries one bit: 0 is A, 1 is Q
+  if (!/^[A-Z2-7]{51}[AQ](={4})?$/.test(text)) return undefined; // the last one carries one bit: 0 is A, 1 is Q
   const bits = Array.from(text.slice(0, fullBody), (letter) => alphabet.indexOf(letter).toString(2).padStart(5, '0'));
   const hex = (BigInt(`0b${bits.join('')}`) >> 4n).toString(16).padStart(64, '0');
   return `sha256:${hex}`;
@@ -43,7 +43,7 @@ export interface DigestMistake {
 }
 
 /**
- * Looks for a digest that is not spelt as it must be: in lower case, without its padding, cut off. A text that could as well be
+ * Looks for a digest that is not spelt as it must be: in lower case, with some of its padding, cut off. A text that could as well be
  * the name of a tag is none; undefined then, and for a right one.
  */
 export function digestMistake(text: string): DigestMistake | undefined {

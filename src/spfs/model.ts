@@ -50,7 +50,7 @@ export interface LiveLayer {
 
 /** What an env spec means once every item has been looked up. */
 export interface Environment {
-  /** The stack at `/spfs`, the lowest layer first. A layer that is named twice is there twice. */
+  /** The stack at `/spfs`, the lowest layer first, each layer once. */
   readonly layers: OldestFirst<Digest>;
   /** Applied over the stack, in order. */
   readonly liveLayers: readonly LiveLayer[];

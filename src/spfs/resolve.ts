@@ -4,14 +4,22 @@ import { describePlace, type DigestItem, type EnvItem, type ReferenceItem } from
 import type { StoredObject } from './model.js';
 import { resolveReference, type StoreView } from './store/index.js';
 
-/** The stack that the items of an env spec stand for. A platform stands for its layers. */
+/**
+ * The stack that the items of an env spec stand for, each layer once. As in spfs 0.44 (`graph::Stack::push` and
+ * `resolve_stack_to_layers`): of items that are one object the last counts; then platforms stand for their layers, and of equal
+ * layers the lowest stays.
+ */
 export async function resolveLayers(view: StoreView, items: readonly EnvItem[]): Promise<OldestFirst<Digest>> {
-  const layers: Digest[] = [];
+  const objects = new Map<Digest, StoredObject>();
   for (const item of items) {
-    if (item.kind !== 'live-layer') layers.push(...layersOf(await resolveItem(view, item)));
+    if (item.kind === 'live-layer') continue;
+    const object = await resolveItem(view, item);
+    objects.delete(object.digest); // so that it goes to the end
+    objects.set(object.digest, object);
   }
   // Items, and the layers of a platform, are written from the lowest up.
-  return layers as unknown as OldestFirst<Digest>;
+  const layers = new Set([...objects.values()].flatMap((object) => [...layersOf(object)]));
+  return [...layers] as unknown as OldestFirst<Digest>;
 }
 
 /**

@@ -26,6 +26,7 @@ describe('a digest', () => {
         const base32 = toBase32(digest);
         expect(base32).toMatch(/^[A-Z2-7]{52}={4}$/);
         expect(parseSpfsDigest(base32)).toBe(digest);
+        expect(parseSpfsDigest(base32.slice(0, 52))).toBe(digest);
         expect(parseSpfsDigest(digest)).toBe(digest);
         expect(isPartialDigest(base32.slice(0, length))).toBe(true);
         expect(isPartialDigest(base32)).toBe(false);
@@ -49,7 +50,7 @@ describe('a digest', () => {
     '',
     'x',
     seed.toLowerCase(),
-    seed.slice(0, 52),
+    `${seed.slice(0, 52)}=`,
     `${seed}=`,
     ` ${seed}`,
     `${seed}\n`,
@@ -83,7 +84,7 @@ describe('a digest that is spelt wrongly', () => {
 
   it('gets the right spelling, when that is certain', () => {
     const right = `write ${seed}`;
-    for (const wrong of [seed.toLowerCase(), seed.slice(0, 52), seed.slice(0, 52).toLowerCase(), `${seed}==`]) {
+    for (const wrong of [seed.toLowerCase(), seed.slice(0, -1), seed.slice(0, 52).toLowerCase(), `${seed}==`]) {
       expect(digestMistake(wrong)?.next).toBe(right);
     }
   });

@@ -10,21 +10,49 @@ export interface ConfigFile {
   readonly values: ReadonlyMap<string, unknown>;
   /** Sections and keys of the original spfs that mean nothing here. */
   readonly unused: readonly string[];
+  /** Sections and keys that nobody is known to read. */
+  readonly unknown: readonly UnknownKey[];
 }
 
-const known = Object.values(settings).flatMap(({ toml }: Setting) => toml ?? []);
+export interface UnknownKey {
+  readonly name: string;
+  /** The setting that was perhaps meant. */
+  readonly nearest?: string;
+}
+
+const known = Object.values(settings).flatMap(({ toml, own }: Setting) => [toml ?? [], own?.toml ?? []].flat());
 const sections = [...new Set(known.map((name) => name.split('.')[0] ?? ''))];
 
 /**
- * Reads an spfs.toml, whose keys are all settings or among those that the original spfs has.
+ * Reads an spfs.toml, which the original spfs reads too: what it has beside our settings is passed over.
  *
  * @returns undefined when the file does not exist and need not.
- * @throws SnapshotterError `invalid-argument` when it cannot be read or parsed, or has a key that nobody knows.
+ * @throws SnapshotterError `invalid-argument` when it cannot be read or parsed, or has a value in the place of one of our sections.
  */
 export async function readConfigFile(path: string, o: { optional: boolean }): Promise<ConfigFile | undefined> {
-  let text: string;
+  const text = await textOf(path, o);
+  if (text === undefined) return undefined;
+  const values = new Map<string, unknown>();
+  const unused: string[] = [];
+  const unknown: UnknownKey[] = [];
+  for (const [section, content] of Object.entries(parseToml(path, text))) {
+    if (unusedSections.includes(section)) unused.push(section);
+    else if (!sections.includes(section)) unknown.push(unknownKey(section, [...sections, ...known]));
+    else {
+      for (const [key, value] of keysOf(path, section, content)) {
+        const name = `${section}.${key}`;
+        if (known.includes(name)) values.set(name, value);
+        else if (unusedKeys.includes(name)) unused.push(name);
+        else unknown.push(unknownKey(name, known));
+      }
+    }
+  }
+  return { path, values, unused, unknown };
+}
+
+async function textOf(path: string, o: { optional: boolean }): Promise<string | undefined> {
   try {
-    text = await readFile(path, 'utf8');
+    return await readFile(path, 'utf8');
   } catch (error) {
     if (o.optional && (errnoOf(error) === 'ENOENT' || errnoOf(error) === 'ENOTDIR')) return undefined;
     throw new SnapshotterError('invalid-argument', `file ${path} cannot be read: ${describeError(error)}`, {
@@ -33,23 +61,9 @@ export async function readConfigFile(path: string, o: { optional: boolean }): Pr
       cause: error,
     });
   }
-  const values = new Map<string, unknown>();
-  const unused: string[] = [];
-  for (const [section, content] of Object.entries(parseToml(path, text))) {
-    if (unusedSections.includes(section)) unused.push(section);
-    else for (const [key, value] of keysOf(path, section, content)) sort(path, `${section}.${key}`, value);
-  }
-  return { path, values, unused };
-
-  function sort(file: string, name: string, value: unknown): void {
-    if (unusedKeys.includes(name)) unused.push(name);
-    else if (known.includes(name)) values.set(name, value);
-    else throw unknownKey(file, name, known);
-  }
 }
 
 function keysOf(path: string, section: string, content: unknown): [string, unknown][] {
-  if (!sections.includes(section)) throw unknownKey(path, section, [...sections, ...known]);
   if (typeof content === 'object' && content !== null && !Array.isArray(content) && !(content instanceof Date)) {
     return Object.entries(content);
   }
@@ -59,14 +73,10 @@ function keysOf(path: string, section: string, content: unknown): [string, unkno
   });
 }
 
-function unknownKey(path: string, name: string, candidates: readonly string[]): SnapshotterError {
+function unknownKey(name: string, candidates: readonly string[]): UnknownKey {
   const key = name.split('.').at(-1) ?? name;
   // `tmpfs_size` at the top level or in another section is meant as `filesystem.tmpfs_size`.
   const moved = candidates.filter((candidate) => candidate.endsWith(`.${key}`));
   const [nearest] = [...similarTo(name, candidates, 1), ...moved];
-  const all = candidates.join(', ');
-  return new SnapshotterError('invalid-argument', `file ${path} key ${name}: there is no such setting`, {
-    facts: { path, key: name, ...(nearest === undefined ? {} : { nearest }) },
-    next: nearest === undefined ? `the settings are ${all}` : `the nearest one is ${nearest}`,
-  });
+  return { name, ...(nearest === undefined ? {} : { nearest }) };
 }

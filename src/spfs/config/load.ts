@@ -3,7 +3,7 @@ import { join } from 'node:path';
 import type { z } from 'zod';
 import { SnapshotterError } from '../../errors.js';
 import { readConfigFile, type ConfigFile } from './file.js';
-import { configFiles, settings, type Setting, type SettingName } from './settings.js';
+import { configFiles, settings, variablesOf, type Setting, type SettingName } from './settings.js';
 import { booleanOf } from './values.js';
 
 type Parsed = { readonly [Name in SettingName]: z.infer<(typeof settings)[Name]['schema']> };
@@ -18,6 +18,8 @@ export interface SpfsConfig extends Omit<Parsed, Optional>, Partial<Pick<Parsed,
   readonly configFiles: readonly string[];
   /** What these files say that means something to the original spfs only, as `<file>: <section or key>`. */
   readonly unused: readonly string[];
+  /** What else these files say that is passed over, as `<file>: <section or key>`, and the setting that was perhaps meant. */
+  readonly unknown: readonly string[];
 }
 
 export interface ConfigSources {
@@ -33,8 +35,8 @@ export interface ConfigSources {
 }
 
 /**
- * Each setting from the first of: its flag, its environment variable (an empty one counts as none), the user's file, the system's
- * file, its default.
+ * Each setting from the first of: its flag, its environment variables (an empty one counts as none), the user's file, the system's
+ * file, its default. Names of ours alone are asked for before names that the original shares.
  *
  * @throws SnapshotterError `invalid-argument` naming the source, the value and what is wrong with it; `failed-precondition` for
  *   what a later release is to do.
@@ -48,9 +50,16 @@ export async function loadSpfsConfig(sources: ConfigSources): Promise<SpfsConfig
   });
   if (sources.runs) refuseKeptRuntime(sources.environment[keepRuntimeVariable]);
   return Object.freeze({
-    ...(Object.fromEntries(values) as unknown as Omit<SpfsConfig, 'configFiles' | 'unused'>),
+    ...(Object.fromEntries(values) as unknown as Omit<SpfsConfig, 'configFiles' | 'unused' | 'unknown'>),
     configFiles: Object.freeze(files.map(({ path }) => path)),
     unused: Object.freeze(files.flatMap(({ path, unused }) => unused.map((what) => `${path}: ${what}`))),
+    unknown: Object.freeze(
+      files.flatMap(({ path, unknown }) =>
+        unknown.map(
+          ({ name, nearest }) => `${path}: ${name}${nearest === undefined ? '' : ` (did you mean ${nearest}?)`}`,
+        ),
+      ),
+    ),
   });
 }
 
@@ -74,16 +83,18 @@ function valueOf(
   const flag = sources.flags[name];
   if (flag !== undefined) return validated(setting, flag, `flag ${setting.flag ?? name}`, home);
 
-  const environment = sources.environment[setting.environment];
-  if (environment !== undefined && environment !== '') {
-    return validated(setting, environment, `environment ${setting.environment}`, home);
-  }
-
-  const { toml } = setting;
-  const file = toml === undefined ? undefined : files.findLast(({ values }) => values.has(toml));
-  if (file && toml !== undefined)
+  const names = { variables: variablesOf(setting), toml: setting.toml };
+  const own = setting.own && { variables: [setting.own.environment], toml: setting.own.toml };
+  for (const { variables, toml } of own ? [own, names] : [names]) {
+    for (const variable of variables) {
+      const environment = sources.environment[variable];
+      if (environment === undefined || environment === '') continue;
+      return validated(setting, environment, `environment ${variable}`, home);
+    }
+    const file = toml === undefined ? undefined : files.findLast(({ values }) => values.has(toml));
+    if (file === undefined || toml === undefined) continue;
     return validated(setting, file.values.get(toml), `file ${file.path} key ${toml}`, home);
-
+  }
   return setting.fallback === undefined ? undefined : validated(setting, setting.fallback, `default of ${name}`, home);
 }
 

@@ -19,6 +19,8 @@ export interface Setting {
   readonly toml?: string;
   readonly flag?: string;
   readonly environment: string;
+  /** Names that only this program reads, asked before those that the original spfs reads too. */
+  readonly own?: { readonly toml: string; readonly environment: string };
   /** What a user reads as the default. */
   readonly default: string;
   /** What is parsed when nobody gives the setting; undefined where being absent means something. */
@@ -33,6 +35,7 @@ export const settings = {
     toml: 'storage.root',
     flag: '--storage-root',
     environment: 'SPFS_STORAGE_ROOT',
+    own: { toml: 'storage.spin_root', environment: 'SPIN_SPFS_STORAGE_ROOT' },
     default: '/var/lib/spin-stack/spfs',
     fallback: '/var/lib/spin-stack/spfs',
     meaning: 'folder that holds the tags and what they name',
@@ -182,14 +185,30 @@ export type SettingName = keyof typeof settings;
 /** Read when they exist; what the second one says wins. `~` is the home folder. */
 export const configFiles = { system: '/etc/spfs.toml', user: '~/.config/spfs/spfs.toml' } as const;
 
-/** What the original spfs takes from the same files and this program has no use for: whole sections, and single keys of ours. */
+/**
+ * The variables of a setting, the first that is set counts: as in the original, two underscores may part section and key, and
+ * lose against one. A variable that containerd's tools share loses against both.
+ */
+export function variablesOf({ toml, environment }: Setting): readonly string[] {
+  const doubled = toml === undefined ? [] : [`SPFS_${toml.replace('.', '__').toUpperCase()}`];
+  return environment.startsWith('SPFS_') ? [environment, ...doubled] : [...doubled, environment];
+}
+
+/**
+ * What spfs 0.44 takes from the same files and this program has no use for: whole sections, and keys in sections of ours. Any
+ * other key is passed over, too, with a warning.
+ */
 export const unusedSections: readonly string[] = ['remote', 'fuse', 'monitor', 'environment', 'sentry'];
 export const unusedKeys: readonly string[] = [
   'storage.allow_payload_sharing_between_users',
   'storage.tag_namespace',
   'storage.runtimes',
+  'storage.digest_strategy',
+  'storage.encoding_format',
   'filesystem.backend',
   'filesystem.secondary_repositories',
   'filesystem.use_mount_syscalls',
   'filesystem.max_layers',
+  'filesystem.overlayfs_options',
+  'filesystem.annotation_size_limit',
 ];

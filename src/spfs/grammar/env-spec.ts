@@ -6,6 +6,7 @@ import type { EnvItem, Place } from './items.js';
 import { readLiveLayer } from './live-layer.js';
 import { readRunSpec } from './run-spec.js';
 import { directorySpecFile, locateSpec, readSpec } from './spec-file.js';
+import type { Warn } from './shape.js';
 import { splitItems } from './split.js';
 
 /** An env spec has at most this many items, those of its run specs and the spec files themselves included. */
@@ -20,11 +21,16 @@ const longestEnvSpec = 1024 * 1024;
 /**
  * Reads an env spec and all spec files that it names. Run specs are replaced by their items, in order.
  *
+ * @param warn told what spec files have that means nothing here
  * @throws SnapshotterError `invalid-argument`, `not-found`, `failed-precondition`; the message begins with the place: the character of the
  *   env spec, or file, line and field
  */
-export async function parseEnvSpec(text: string, files: SpecFiles): Promise<readonly EnvItem[]> {
-  const reading = new Reading(files);
+export async function parseEnvSpec(
+  text: string,
+  files: SpecFiles,
+  warn: Warn = () => undefined,
+): Promise<readonly EnvItem[]> {
+  const reading = new Reading(files, warn);
   await reading.spec(text, {}, []);
   return reading.items;
 }
@@ -33,11 +39,13 @@ export async function parseEnvSpec(text: string, files: SpecFiles): Promise<read
 class Reading {
   readonly items: EnvItem[] = [];
   readonly #files: SpecFiles;
+  readonly #warn: Warn;
   readonly #met = new Map<string, readonly string[]>();
   #count = 0;
 
-  constructor(files: SpecFiles) {
+  constructor(files: SpecFiles, warn: Warn) {
     this.#files = files;
+    this.#warn = warn;
   }
 
   /** @param chain the lines that led here, as `file:line`, outermost first */
@@ -97,14 +105,14 @@ class Reading {
     this.#met.set(identity, way);
     const { kind, document } = await readSpec(file, this.#files, where);
     if (kind === 'live-layer') {
-      this.items.push({ kind: 'live-layer', layer: await readLiveLayer(document, this.#files), source });
+      this.items.push({ kind: 'live-layer', layer: await readLiveLayer(document, this.#files, this.#warn), source });
       return;
     }
     if (chain.length >= deepestRunSpec) {
       const what = `run specs are nested more than ${deepestRunSpec} deep: ${shownWay(way)}`;
       throw specError(where, what, { next: 'name the layers in fewer files', chain: way });
     }
-    for (const { text, ...entry } of readRunSpec(document)) {
+    for (const { text, ...entry } of readRunSpec(document, this.#warn)) {
       await this.spec(text, entry, [...chain, `${file}:${entry.line}`]);
     }
   }

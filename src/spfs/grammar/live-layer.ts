@@ -3,17 +3,17 @@ import type { LiveBind, LiveLayer } from '../model.js';
 import { isWithin, readDestination } from './destination.js';
 import { attempt, quoted, shown } from './fault.js';
 import type { FileKind, SpecFiles } from './files.js';
-import { fieldsOf, inShape, listOf, textOf, valueError, valueWhere } from './shape.js';
+import { fieldsOf, inShape, listOrEmptyOf, textOf, valueError, valueWhere, type Warn } from './shape.js';
 import type { SpecDocument } from './yaml.js';
 
 export const liveLayerApis = ['spfs/v0/livelayer', 'v0/livelayer', 'v0/layer'] as const;
 
-const source = textOf('a path', 'write a path that is relative to this file');
+const source = textOf('a path', 'write a path that lies in the folder of this file');
 const destination = textOf('a path', 'write a path below /spfs, such as /spfs/game or game');
 
 const shape = fieldsOf({
   api: textOf('text', `write ${liveLayerApis[0]}`),
-  contents: listOf(
+  contents: listOrEmptyOf(
     fieldsOf({ bind: source.optional(), src: source.optional(), dest: destination }),
     'a list of binds',
     'write "contents:", and below it "- bind: PATH" and "dest: PATH"',
@@ -35,8 +35,8 @@ interface CheckedBind extends LiveBind {
  * @throws SnapshotterError `invalid-argument`, `not-found` for a source that does not exist, `failed-precondition` for one that
  *   cannot be looked at; with file, line and field
  */
-export async function readLiveLayer(document: SpecDocument, files: SpecFiles): Promise<LiveLayer> {
-  const { contents } = inShape(document, shape);
+export async function readLiveLayer(document: SpecDocument, files: SpecFiles, warn: Warn): Promise<LiveLayer> {
+  const { contents } = inShape(document, shape, warn);
   if (contents.length > mostBinds) {
     const what = `a live layer has at most ${mostBinds} binds, and this one has ${contents.length}`;
     throw valueError(document, ['contents'], what, { next: 'bind folders that hold what belongs together' });
@@ -74,17 +74,19 @@ async function readSource(
   text: string,
   files: SpecFiles,
 ): Promise<{ readonly source: string; readonly kind: FileKind }> {
-  const next = 'write a path that is relative to this file and stays in its folder';
+  const next = 'write a path that is relative to this file, or absolute, and stays in its folder';
   const fault = sourceFault(text);
   if (fault !== undefined) throw valueError(document, path, fault, { next });
   const where = valueWhere(document, path);
   const written = dirname(document.file);
-  const meant = `${written === '/' ? '' : written}/${text}`; // not joined: the kernel resolves `link/..`
+  // Not joined: the kernel resolves `link/..`.
+  const meant = isAbsolute(text) ? text : `${written === '/' ? '' : written}/${text}`;
   const folder = await attempt(where, written, () => files.realpath(written));
   const real = await attempt(where, meant, () => files.realpath(meant));
   const kind = real === undefined ? undefined : (await attempt(where, meant, () => files.stat(real)))?.kind;
   if (folder === undefined || real === undefined || kind === undefined) {
-    if (leaves(text)) throw valueError(document, path, `${quoted(text)} leaves the folder ${written}`, { next });
+    if (!isWithin(normalize(meant), written))
+      throw valueError(document, path, `${quoted(text)} leaves the folder ${written}`, { next });
     throw valueError(document, path, `there is no ${shown(meant)}`, { code: 'not-found', next });
   }
   if (!isWithin(real, folder)) {
@@ -100,13 +102,7 @@ function sourceFault(text: string): string | undefined {
   if (text === '') return 'the path is empty, and "." would be the folder of this file';
   // eslint-disable-next-line no-control-regex -- these are what it is about
   if (/[\u0000-\u001f\u007f]/.test(text)) return 'a path cannot have control characters here';
-  if (isAbsolute(text)) return `${quoted(text)} is absolute`;
   return undefined;
-}
-
-/** What symlinks cannot be asked about, since something on the way is missing. */
-function leaves(text: string): boolean {
-  return /^\.\.(\/|$)/.test(normalize(text));
 }
 
 /**

@@ -1,5 +1,5 @@
 import type { Place } from './items.js';
-import { fieldsOf, inShape, listOf, textOf, valueError } from './shape.js';
+import { fieldsOf, inShape, listOrEmptyOf, textOf, valueError, type Warn } from './shape.js';
 import type { SpecDocument } from './yaml.js';
 
 export const runSpecApis = ['spfs/v0/runspec'] as const;
@@ -8,7 +8,7 @@ const item = textOf('the text of an item', 'write a tag, a digest or the absolut
 
 const shape = fieldsOf({
   api: textOf('text', `write ${runSpecApis[0]}`),
-  layers: listOf(item, 'a list of items', 'write "layers:", and below it one "- item" a line'),
+  layers: listOrEmptyOf(item, 'a list of items', 'write "layers:", and below it one "- item" a line'),
 });
 
 /**
@@ -16,8 +16,8 @@ const shape = fieldsOf({
  *
  * @throws SnapshotterError `invalid-argument` with file, line and field
  */
-export function readRunSpec(document: SpecDocument): readonly Required<Place>[] {
-  const { layers } = inShape(document, shape);
+export function readRunSpec(document: SpecDocument, warn: Warn): readonly Required<Place>[] {
+  const { layers } = inShape(document, shape, warn);
   return layers.map((text, index) => {
     const path = ['layers', index];
     if (text.trim() === '') {

@@ -6,6 +6,8 @@ import { makeFolder } from '../../host/index.js';
 
 const lockName = 'lock';
 
+const choose = 'name an empty or new folder with SPIN_SPFS_STORAGE_ROOT, or with spin_root in [storage] of spfs.toml';
+
 export function lockPath(root: string): string {
   return join(root, lockName);
 }
@@ -37,7 +39,9 @@ export async function prepareRoot(root: string): Promise<void> {
   const names = await usable(root);
   if (names.length === 0 || names.includes(lockName)) return;
   const found = names.slice(0, 3).join(', ');
-  throw refused(root, `holds what is not this program's (${found})`, 'set storage.root to an empty or new folder');
+  const isRepository = ['objects', 'payloads', 'tags'].every((name) => names.includes(name));
+  const what = isRepository ? 'is a repository of the original spfs' : `holds what is not this program's (${found})`;
+  throw refused(root, what, `${choose}; SPFS_STORAGE_ROOT and storage.root move the store of the original spfs, too`);
 }
 
 async function usable(root: string): Promise<string[]> {
@@ -45,7 +49,7 @@ async function usable(root: string): Promise<string[]> {
     await access(root, constants.R_OK | constants.W_OK | constants.X_OK);
     return await readdir(root);
   } catch (error) {
-    throw refused(root, `cannot be used: ${describeError(error)}`, 'choose another one with SPFS_STORAGE_ROOT', error);
+    throw refused(root, `cannot be used: ${describeError(error)}`, choose, error);
   }
 }
 

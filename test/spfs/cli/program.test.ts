@@ -1,6 +1,6 @@
 import { spawn } from 'node:child_process';
 import { once } from 'node:events';
-import { mkdtemp, rm, writeFile } from 'node:fs/promises';
+import { mkdir, mkdtemp, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { text } from 'node:stream/consumers';
@@ -59,6 +59,23 @@ describe('spfs', { timeout: 60_000 }, () => {
       says('environment SPFS_VM_MEMORY'),
       says(`file ${config} key vm.memory`),
     ]);
+  });
+
+  it('passes over unknown keys of both files with one warning', async () => {
+    const home = join(folder, 'home');
+    await mkdir(join(home, '.config', 'spfs'), { recursive: true });
+    await writeFile(
+      join(home, '.config', 'spfs', 'spfs.toml'),
+      '[storage]\nrot = "/y"\ndigest_strategy = "Legacy"\n[new]\na = 1\n',
+    );
+    const { code, stderr } = await ended(['tags'], { HOME: home });
+    const [warning, ...more] = stderr
+      .trimEnd()
+      .split('\n')
+      .map((line) => JSON.parse(line) as unknown);
+    expect([code, more]).toEqual([0, []]);
+    const keys = [/spfs\.toml: storage\.rot \(did you mean storage\.root\?\)$/, /spfs\.toml: new$/];
+    expect(warning).toMatchObject({ level: 'warn', keys: keys.map((key) => expect.stringMatching(key) as unknown) });
   });
 
   it.each([

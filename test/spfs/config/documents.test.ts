@@ -29,9 +29,9 @@ test("docs/spfs-configuration.md's table is the table of settings", async () => 
       .map((cell) => cell.trim()),
   );
   expect(rows).toEqual(
-    all.map(({ toml, environment, flag, default: byDefault, meaning }) => [
-      toml ?? '',
-      environment,
+    all.map(({ toml, own, environment, flag, default: byDefault, meaning }) => [
+      [own?.toml ?? [], toml ?? []].flat().join(', '),
+      [own?.environment ?? [], environment].flat().join(', '),
       flag ?? '',
       byDefault,
       meaning,
@@ -63,7 +63,7 @@ test('config/spfs.toml is valid as it stands and has every key once, commented, 
     const { fallback } = all.find(({ toml }) => toml === `${section}.${key}`) ?? {};
     if (fallback !== undefined) defaults.push(setting ?? '');
   }
-  expect(keys).toEqual(all.flatMap(({ toml }) => toml ?? []));
+  expect(keys).toEqual(all.flatMap(({ toml, own }) => [own?.toml ?? [], toml ?? []].flat()));
 
   const folder = await mkdtemp(join(tmpdir(), 'spfs-config-'));
   onTestFinished(() => rm(folder, { recursive: true }));

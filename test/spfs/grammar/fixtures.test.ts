@@ -22,14 +22,15 @@ const entries = (kind: string) => readdirSync(join(fixtures, kind));
 const casesOf = (kind: string) =>
   entries(kind).flatMap((name) => (name.endsWith('.spec') ? [name.slice(0, -'.spec'.length)] : []));
 
-async function parseCase(kind: string, name: string): Promise<readonly EnvItem[]> {
+async function parseCase(kind: string, name: string): Promise<{ items: readonly EnvItem[]; warnings: string[] }> {
   const spec = await readFile(join(fixtures, kind, `${name}.spec`), 'utf8');
   const tree = entries(kind).includes(`${name}.tree`) ? join(fixtures, kind, `${name}.tree`) : await emptyFolder();
   const files = await rootedFiles(tree);
-  const items = await parseEnvSpec(spec.replace(/\n$/, ''), files);
+  const warnings: string[] = [];
+  const items = await parseEnvSpec(spec.replace(/\n$/, ''), files, (warning) => warnings.push(warning));
   const again = await parseEnvSpec(printEnvSpec(items), files);
   expect(again.map(shownMeaning), 'what is printed means the same').toEqual(items.map(shownMeaning));
-  return items;
+  return { items, warnings };
 }
 
 async function emptyFolder(): Promise<string> {
@@ -72,9 +73,9 @@ async function expectGolden(kind: string, name: string, text: string): Promise<v
 
 describe('a right env spec', () => {
   it.each(casesOf('good'))('%s', async (name) => {
-    const items = await parseCase('good', name);
+    const { items, warnings } = await parseCase('good', name);
     const text = items.length === 0 ? 'the empty environment\n' : items.map(shown).join('');
-    await expectGolden('good', name, text);
+    await expectGolden('good', name, text + warnings.map((warning) => `warning: ${warning}\n`).join(''));
   });
 });
 

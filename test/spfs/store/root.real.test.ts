@@ -15,6 +15,12 @@ describe('a storage root that is refused', () => {
   test.for<[string, (root: string) => Promise<unknown>, string, string]>([
     ['a file', (root) => writeFile(root, ''), 'cannot be made', 'choose another'],
     ['a folder of files that are not ours', (root) => foreign(root), "what is not this program's (payloads, tags)", ''],
+    [
+      'a repository of the original',
+      (root) => repository(root),
+      'is a repository of the original spfs',
+      'SPIN_SPFS_STORAGE_ROOT',
+    ],
     ['a folder that others can write', (root) => open(root), 'can be written by other users', 'chmod go-w'],
   ])('%s', async ([, make, message, next]) => {
     const root = await freshRoot();
@@ -29,6 +35,11 @@ describe('a storage root that is refused', () => {
 
   async function foreign(root: string): Promise<void> {
     for (const name of ['payloads', 'tags']) await mkdir(join(root, name), { recursive: true });
+    await chmod(root, 0o700);
+  }
+
+  async function repository(root: string): Promise<void> {
+    for (const name of ['objects', 'payloads', 'renders', 'tags']) await mkdir(join(root, name), { recursive: true });
     await chmod(root, 0o700);
   }
 
