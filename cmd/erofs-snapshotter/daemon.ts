@@ -10,7 +10,8 @@ import type { Logger } from '../../src/log.js';
 import { packageVersion } from '../../src/package.js';
 import { withScope, type Scope } from '../../src/scope.js';
 import { Snapshotter } from '../../src/snapshots/index.js';
-import { firstSignal } from './signals.js';
+import { logOtherWords } from './other-words.js';
+import { firstSignal, ignoreOtherSignals } from './signals.js';
 
 /**
  * Runs the daemon until a signal ends it: then what runs is drained, and all is closed in reverse order.
@@ -22,6 +23,8 @@ export async function serve(config: Config, log: Logger): Promise<void> {
     log.fatal({ err: error }, 'a bug: ending');
     process.exit(1);
   });
+  logOtherWords(log);
+  ignoreOtherSignals(log);
   const stopped = firstSignal(log);
   log.info({ version: packageVersion(), config }, 'starting');
   const uid = process.geteuid?.() ?? 0;

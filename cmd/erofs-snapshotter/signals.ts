@@ -17,3 +17,13 @@ export function firstSignal(log: Logger): Promise<NodeJS.Signals> {
     process.on('SIGINT', received);
   });
 }
+
+/**
+ * A terminal that closes and tools that ask for a reload must not end the daemon; on SIGUSR1 Node would open its inspector, to
+ * everybody on this host.
+ */
+export function ignoreOtherSignals(log: Logger): void {
+  for (const ignored of ['SIGHUP', 'SIGUSR1', 'SIGUSR2'] as const) {
+    process.on(ignored, (signal) => log.info({ signal }, 'ignored a signal'));
+  }
+}

@@ -1,5 +1,6 @@
 import type { Command } from 'commander';
-import { createLogger, type Logger } from '../../src/log.js';
+import { LogOutput } from '../../src/host/index.js';
+import { createLogger, lostLines, type Logger } from '../../src/log.js';
 import { withScope } from '../../src/scope.js';
 import { Companion, type SpfsConfig } from '../../src/spfs/index.js';
 import { configOf } from './options.js';
@@ -17,7 +18,7 @@ export async function withSession<T>(
   { runs = false }: { readonly runs?: boolean } = {},
 ): Promise<T> {
   const config = await configOf(command, { runs });
-  const log = createLogger(config.logLevel);
+  const log = createLogger(config.logLevel, new LogOutput(2, lostLines));
   for (const unused of config.unused) log.debug({ setting: unused }, 'means something to the original spfs only');
   if (config.unknown.length > 0) {
     log.warn({ keys: config.unknown }, 'spfs.toml has keys that are no settings; they are passed over');

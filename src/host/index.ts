@@ -12,6 +12,7 @@ export {
   writeFileDurably,
 } from './files.js';
 export { lockExclusively, lockImage, type Lock } from './locks.js';
+export { LogOutput } from './log-output.js';
 export { detachLoopDevice, listLoopDevices, type LoopDevice } from './loops.js';
 export { listMounts, mountReadOnly, unmount, type MountPoint } from './mounts.js';
 export { notifyReady } from './notify.js';

@@ -34,6 +34,11 @@ const removeCall = libc.func('int lremovexattr(const void *path, const void *nam
   path: Buffer,
   name: Buffer,
 ) => number;
+const pollCall = libc.func('int poll(void *descriptors, unsigned long count, int timeout)') as (
+  descriptors: Buffer,
+  count: number,
+  timeout: number,
+) => number;
 const socketCall = libc.func('int socket(int domain, int type, int protocol)') as (
   domain: number,
   type: number,
@@ -101,6 +106,17 @@ export function makePipeDescriptors(): [reader: number, writer: number] {
 /** Lets a pipe hold more, where the system grants it: a smaller one is slower and no more than that. */
 export function growPipe(fd: number, bytes: number): void {
   fcntlCall(fd, F_SETPIPE_SZ, 'int', bytes);
+}
+
+const POLLOUT = 4;
+
+/** Whether a write would not block: there is room, or it fails at once. */
+export function isWritable(fd: number): boolean {
+  // struct pollfd: fd int32, events int16, what came of them int16.
+  const poll = Buffer.alloc(8);
+  poll.writeInt32LE(fd, 0);
+  poll.writeInt16LE(POLLOUT, 4);
+  return check(pollCall(poll, 1, 0), 'poll') > 0;
 }
 
 const FS_IOC_GETFLAGS = 0x80086601;

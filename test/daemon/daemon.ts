@@ -26,15 +26,16 @@ export class Daemon {
   readonly #child;
   #stderr = '';
 
-  constructor(args: readonly string[], environment: Readonly<Record<string, string>> = {}) {
+  /** @param stderr a descriptor of the test's that the daemon writes instead of a pipe */
+  constructor(args: readonly string[], environment: Readonly<Record<string, string>> = {}, stderr?: number) {
     this.#child = spawn(process.execPath, ['--import', 'tsx', main, ...args], {
       cwd: packageRoot(),
       env: { PATH: process.env['PATH'], ...environment },
-      stdio: ['ignore', 'pipe', 'pipe'],
+      stdio: ['ignore', 'pipe', stderr ?? 'pipe'],
     });
     let stdout = '';
-    this.#child.stdout.on('data', (text: Buffer) => (stdout += text.toString()));
-    this.#child.stderr.on('data', (text: Buffer) => (this.#stderr += text.toString()));
+    this.#child.stdout?.on('data', (text: Buffer) => (stdout += text.toString()));
+    this.#child.stderr?.on('data', (text: Buffer) => (this.#stderr += text.toString()));
     this.ended = once(this.#child, 'close').then(([code]) => {
       return { code: code as number | null, stdout, stderr: this.#stderr };
     });
@@ -52,10 +53,17 @@ export class Daemon {
     this.#child.kill(signal);
   }
 
+  /** Nobody reads its log from now on. */
+  leaveLog(): void {
+    this.#child.stderr?.destroy();
+  }
+
   /** Resolves when the daemon has logged `message`. */
   async logged(message: string): Promise<void> {
+    const log = this.#child.stderr;
+    if (log === null) throw new Error('the log of this daemon goes elsewhere');
     while (!this.#stderr.includes(`"msg":"${message}"`)) {
-      const more = once(this.#child.stderr, 'data').then(() => true);
+      const more = once(log, 'data').then(() => true);
       if (!(await Promise.race([more, this.ended.then(() => false)]))) {
         throw new Error(`the daemon ended before it logged ${message}: ${this.#stderr}`);
       }
