@@ -35,6 +35,8 @@ export interface ConvertTarOptions extends ConvertOptions {
 
 export interface ConvertDirectoryOptions extends ConvertOptions {
   readonly directory: string;
+  /** Where `directory` is mounted, if not everywhere: see `RunOptions.mountNamespace`. */
+  readonly mountNamespace?: string;
 }
 
 /**
@@ -65,10 +67,11 @@ export async function convertTar(o: ConvertTarOptions): Promise<Superblock> {
  * @throws SnapshotterError as `convertTar` does.
  */
 export async function convertDirectory(o: ConvertDirectoryOptions): Promise<Superblock> {
-  const { output, uuid, directory } = o;
+  const { output, uuid, directory, mountNamespace } = o;
   return makeImage(o, {
     what: `converting ${directory} to EROFS`,
     args: convertDirectoryArguments({ output, uuid, directory }),
+    ...(mountNamespace === undefined ? {} : { mountNamespace }),
     check: async () => {
       await verifyLayer(output, uuid);
       await trustOpaqueMarks(output);
@@ -81,19 +84,21 @@ interface Making<T> {
   readonly what: string;
   readonly args: readonly string[];
   readonly stdin?: Exclude<ConvertTarOptions['tar'], string>;
+  readonly mountNamespace?: string;
   /** Checks what the tool wrote: its exit status 0 is not success. */
   readonly check: () => Promise<T>;
 }
 
 /** Runs mkfs.erofs and checks its output; when either fails, nothing is left. */
 export async function makeImage<T>({ output, deadlineMs, signal }: ImageOptions, making: Making<T>): Promise<T> {
-  const { what, args, stdin, check } = making;
+  const { what, args, stdin, mountNamespace, check } = making;
   try {
     await run('mkfs.erofs', args, {
       deadlineMs,
       signal,
       what,
       env: clocklessEnvironment,
+      ...(mountNamespace === undefined ? {} : { mountNamespace }),
       ...(stdin === undefined ? {} : { stdin: stdin.fd, onStart: () => stdin.close() }),
     });
     try {

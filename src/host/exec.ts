@@ -20,8 +20,13 @@ export interface RunOptions {
   readonly feed?: (write: (part: Uint8Array) => Promise<void>, gone: AbortSignal) => Promise<void>;
   /** An open file descriptor that the tool writes; `RunResult.stdout` is then empty. */
   readonly stdout?: number;
-  /** Called when the tool has been started, and has the descriptors that it was given. */
-  readonly onStart?: () => void;
+  /** Called when the tool has been started, and has the descriptors that it was given; without a pid when it could not be. */
+  readonly onStart?: (pid: number | undefined) => void;
+  /**
+   * The mount namespace that the tool runs in, as `/proc/<pid>/fd/<n>`. Such a tool is killed with this process, since what it
+   * reads is mounted for as long as it lives.
+   */
+  readonly mountNamespace?: string;
   /** Exit codes besides 0 that are answers and no failures. */
   readonly answers?: readonly number[];
   /** What the tool is run for, for messages: `converting layer sha256:…`. */
@@ -50,8 +55,8 @@ const abandonMs = 1_000;
  */
 export async function run(tool: string, args: readonly string[], o: RunOptions): Promise<RunResult> {
   if (o.signal?.aborted) throw cancelled(tool, o);
-  const child = execa(tool, args, childOptions(o));
-  o.onStart?.();
+  const child = execa(...commandLine(tool, args, o), childOptions(o));
+  o.onStart?.(child.pid);
   const group = new ProcessGroup(child.pid);
   const stdout = Tail.of(child.stdout);
   const stderr = Tail.of(child.stderr);
@@ -95,6 +100,13 @@ export async function run(tool: string, args: readonly string[], o: RunOptions):
     clearTimeout(waiting);
     o.signal?.removeEventListener('abort', aborted);
   }
+}
+
+/** Both wrappers become the tool itself (exec), so that its process group, its exit status and its streams are the tool's. */
+function commandLine(tool: string, args: readonly string[], o: RunOptions): [string, readonly string[]] {
+  if (o.mountNamespace === undefined) return [tool, args];
+  const entering = [`--mount=${o.mountNamespace}`, '--', 'setpriv', '--pdeathsig', 'KILL', '--'];
+  return ['nsenter', [...entering, tool, ...args]];
 }
 
 function childOptions(o: RunOptions) {
@@ -149,6 +161,10 @@ function descriptor(fd: number): 9 {
   return fd as 9;
 }
 
+/** Exit status of nsenter and setpriv when there is no such program. */
+const notFoundByWrapper = 127;
+const missingTool: Failure = { code: 'ENOENT', stderr: '' };
+
 /** Groups that run now. The process that ends at once (a second signal, a fatal error) must take them along. */
 const running = new Set<ProcessGroup>();
 
@@ -198,6 +214,7 @@ function failure(tool: string, args: readonly string[], o: RunOptions, failed: F
     ...(stderr === '' ? {} : { stderr }),
   };
   if (exitCode === undefined && signal === undefined) return notStarted(tool, o, facts, failed);
+  if (o.mountNamespace !== undefined && exitCode === notFoundByWrapper) return notStarted(tool, o, facts, missingTool);
   const how = exitCode === undefined ? `was killed by ${signal}` : `failed with exit code ${exitCode}`;
   const said = lastLine(stderr);
   const message = `${tool} ${how}${purpose(o)}${said === '' ? '' : `: ${said}`}`;

@@ -13,10 +13,11 @@ export {
 } from './files.js';
 export { lockExclusively, lockImage, type Lock } from './locks.js';
 export { LogOutput } from './log-output.js';
-export { detachLoopDevice, listLoopDevices, type LoopDevice } from './loops.js';
-export { listMounts, mountReadOnly, unmount, type MountPoint } from './mounts.js';
+export { detachLoopDevice, isLoopDeviceInUse, listLoopDevices, type LoopDevice } from './loops.js';
+export { listMounts, unmount, type MountPoint } from './mounts.js';
 export { notifyReady } from './notify.js';
 export { makePipe, type PipeEnd } from './pipes.js';
+export { PrivateMounts } from './private-mounts.js';
 export { bootId, findProcess, killGroup, pidNamespace } from './processes.js';
 export { asSnapshotterError, freeBytes, isOutOfSpace, outOfSpace, requireFreeBytes } from './space.js';
 export { dataRegions, dataRegionsOf, type Region } from './sparse.js';

@@ -135,6 +135,33 @@ export function setInodeFlags(fd: number, value: number): void {
   check(ioctlCall(fd, FS_IOC_SETFLAGS, 'void *', flags), 'ioctl');
 }
 
+const LOOP_CTL_GET_FREE = 0x4c82;
+const LOOP_CONFIGURE = 0x4c0a;
+const LO_FLAGS_READ_ONLY = 1;
+const LO_FLAGS_AUTOCLEAR = 4;
+
+/** The number of a loop device that no file is attached to at this moment. `fd` is /dev/loop-control. */
+export function freeLoopNumber(fd: number): number {
+  return check(ioctlCall(fd, LOOP_CTL_GET_FREE, 'int', 0), 'ioctl', '/dev/loop-control');
+}
+
+/**
+ * Attaches a file to the loop device `loop`, both open for reading. The device cannot be written and goes with its last user; the
+ * call that attaches says so, so that there is no moment at which a crash would leave it.
+ *
+ * @param name for people who list devices
+ * @throws EBUSY when a file is attached to it already
+ */
+export function configureLoop(loop: number, file: number, name: string): void {
+  // struct loop_config: file uint32 at 0, block size uint32 at 4 (0: 512 bytes), struct loop_info64 at 8 (232 bytes: flags uint32
+  // at 52, name char[64] at 56, zero-terminated), 64 bytes of zero.
+  const config = Buffer.alloc(8 + 232 + 64);
+  config.writeUInt32LE(file, 0);
+  config.writeUInt32LE(LO_FLAGS_READ_ONLY | LO_FLAGS_AUTOCLEAR, 8 + 52);
+  config.write(name, 8 + 56, 63);
+  check(ioctlCall(loop, LOOP_CONFIGURE, 'void *', config), 'ioctl');
+}
+
 const SEEK_DATA = 3;
 const SEEK_HOLE = 4;
 

@@ -1,8 +1,8 @@
 import { readFile, realpath } from 'node:fs/promises';
-import { isCode, SnapshotterError } from '../errors.js';
+import { SnapshotterError } from '../errors.js';
 import { run } from './exec.js';
 
-/** Milliseconds that mounting, unmounting or attaching one device may take. */
+/** Milliseconds that unmounting may take. */
 const deadlineMs = 60_000;
 
 export interface MountPoint {
@@ -13,95 +13,6 @@ export interface MountPoint {
   readonly root: string;
   /** Options of the mount, then those of the filesystem. */
   readonly options: readonly string[];
-}
-
-interface MountRequest {
-  readonly target: string;
-  readonly type: string;
-  readonly options?: readonly string[];
-  readonly signal?: AbortSignal | undefined;
-}
-
-/** An image file (served through a loop device), with further image files for `device=` options, oldest first. */
-interface ImageMount extends MountRequest {
-  readonly image: string;
-  readonly devices?: readonly string[];
-  /**
-   * The image itself may be written, though the mount may not: ext4 replays its journal then. Without it, a journal that a
-   * guest left unfinished makes the mount fail, or needs the option `norecovery`.
-   */
-  readonly replayJournal?: boolean;
-}
-
-/** Anything else that the kernel names: a device, a folder, `overlay`. */
-interface SourceMount extends MountRequest {
-  readonly source: string;
-}
-
-/** Nothing that a guest wrote may run, gain rights or open a device here. */
-const always = ['ro', 'nodev', 'nosuid', 'noexec'];
-
-/**
- * Mounts something read-only on the host, for as long as its files must be read. Loop devices go by themselves when the mount
- * goes, also after a crash. When it fails nothing is mounted.
- *
- * @throws SnapshotterError of `run`, when the kernel refuses it.
- */
-export async function mountReadOnly(o: ImageMount | SourceMount): Promise<void> {
-  if (!('image' in o)) return mount(o.source, o, o.options ?? []);
-  const attached: string[] = [];
-  const attachAs = async (image: string, access: 'read-only' | 'read-write') => {
-    const device = await attach(image, access);
-    attached.push(device);
-    throwIfCancelled(o);
-    return device;
-  };
-  try {
-    // A device of its own: mount(8) would take one that is there already, and in use as a part of a merged image.
-    const source = await attachAs(o.image, o.replayJournal ? 'read-write' : 'read-only');
-    const options = [...(o.options ?? [])];
-    for (const device of o.devices ?? []) options.push(`device=${await attachAs(device, 'read-only')}`);
-    await mount(source, o, options);
-  } catch (error) {
-    // Why it was not mounted matters more than that a device stays attached.
-    await detach(attached).catch(() => undefined);
-    throw error;
-  }
-  await detach(attached).catch(async (error: unknown) => {
-    await unmount(o.target);
-    throw error;
-  });
-}
-
-/** For a device in use, detaching means: when its last user is gone. */
-async function detach(devices: readonly string[]): Promise<void> {
-  if (devices.length > 0) await run('losetup', ['--detach', ...devices], { deadlineMs });
-}
-
-async function mount(source: string, o: MountRequest, options: readonly string[]): Promise<void> {
-  const all = [...new Set([...always, ...options])].join(',');
-  const args = ['--types', o.type, '--options', all, '--source', source, '--target', o.target];
-  try {
-    await run('mount', args, { deadlineMs, signal: o.signal, what: `mounting ${source} at ${o.target}` });
-  } catch (error) {
-    // A program that was stopped may have mounted it a moment before.
-    if (!isCode(error, 'internal')) await unmount(o.target).catch(() => undefined);
-    throw error;
-  }
-}
-
-/** Takes no signal: a losetup stopped between attaching and printing would leave a device whose name nobody knows. */
-async function attach(image: string, access: 'read-only' | 'read-write'): Promise<string> {
-  const args = ['--find', '--show', ...(access === 'read-only' ? ['--read-only'] : []), image];
-  const { stdout } = await run('losetup', args, { deadlineMs, what: `attaching ${image} to a loop device` });
-  return stdout.trim();
-}
-
-function throwIfCancelled({ signal, target }: MountRequest): void {
-  if (!signal?.aborted) return;
-  const cause: unknown = signal.reason;
-  if (cause instanceof SnapshotterError) throw cause;
-  throw new SnapshotterError('cancelled', `mounting at ${target} was cancelled`, { facts: { target }, cause });
 }
 
 /**

@@ -1,8 +1,8 @@
 import { rm } from 'node:fs/promises';
 
-import { convertDirectory, snapshotUuid } from '../erofs/index.js';
+import { convertDirectory, snapshotUuid, type ConvertDirectoryOptions } from '../erofs/index.js';
 import { SnapshotterError } from '../errors.js';
-import { asSnapshotterError, diskUsage, removeTree, temporaryBeside } from '../host/index.js';
+import { asSnapshotterError, diskUsage, PrivateMounts, removeTree, temporaryBeside } from '../host/index.js';
 import { checkUnchanged, publishConvertedLayer, withdrawLayers, type LayerRecord } from '../layers/index.js';
 import { checkKey, checkLabels, type SnapshotRecord } from '../metadata/index.js';
 import { withScope } from '../scope.js';
@@ -143,7 +143,7 @@ async function convertAndPublish(context: Context, located: Located, request: Co
     const superblock = await context.slots.run(
       () =>
         source.kind === 'folder'
-          ? convert(context, source.path, output, request)
+          ? convert(context, { directory: source.path, output }, request)
           : convertImage(context, folder, output, request),
       request.signal,
     );
@@ -153,19 +153,23 @@ async function convertAndPublish(context: Context, located: Located, request: Co
   }
 }
 
-function convert(context: Context, directory: string, output: string, { name, signal }: CommitRequest) {
+type Conversion = Pick<ConvertDirectoryOptions, 'directory' | 'output' | 'mountNamespace'>;
+
+function convert(context: Context, conversion: Conversion, { name, signal }: CommitRequest) {
   const uuid = snapshotUuid(name);
   const deadlineMs = context.conversionTimeoutMs;
-  return convertDirectory({ directory, output, uuid, deadlineMs, ...(signal ? { signal } : {}) });
+  return convertDirectory({ ...conversion, uuid, deadlineMs, ...(signal ? { signal } : {}) });
 }
 
 /** Reads `upper/` of the ext4 image through a read-only mount that lasts no longer than the conversion. */
 function convertImage(context: Context, folder: SnapshotFolder, output: string, request: CommitRequest) {
   const { labels, signal } = request;
   return withScope(context.log, async (scope) => {
-    const upper = await mountUpper(scope, folder, { quiesced: isQuiesced(labels), signal });
-    await mustBeWholeUpper(upper);
-    return convert(context, upper, output, request);
+    const mounts = await PrivateMounts.open();
+    scope.defer('mounts', () => mounts.close());
+    const upper = await mountUpper(scope, mounts, folder, { quiesced: isQuiesced(labels), signal });
+    await mustBeWholeUpper(upper.path);
+    return convert(context, { directory: upper.inside, mountNamespace: mounts.namespace, output }, request);
   });
 }
 

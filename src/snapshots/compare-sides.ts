@@ -2,7 +2,7 @@ import { mkdir } from 'node:fs/promises';
 import { join } from 'node:path';
 
 import { SnapshotterError } from '../errors.js';
-import { removeTree, temporaryBeside } from '../host/index.js';
+import { PrivateMounts, removeTree, temporaryBeside } from '../host/index.js';
 import type { CompareSides } from '../layers/index.js';
 import type { SnapshotRecord } from '../metadata/index.js';
 import { withScope, type Scope } from '../scope.js';
@@ -31,13 +31,13 @@ export async function findCompareSides(context: Context, request: CompareRequest
   const right = await findSide(context, 'right', request.right);
   const quiesced = isQuiesced(request.labels);
   const { signal } = request;
-  const mounting = { context, quiesced, signal };
+  const reading = { context, quiesced, signal };
   const held = [left.active, right.active].filter((record) => record !== undefined);
   return {
-    withUpper: upperRoute(mounting, left, right),
+    withUpper: upperRoute(reading, left, right),
     withTrees: (work) =>
-      holding(mounting, held, () =>
-        inFolder(context, async (folder, scope) => {
+      holding(reading, held, () =>
+        inFolder(reading, async (mounting, scope, folder) => {
           const before = await mountTree(mounting, scope, left, join(folder, 'left'));
           return work(before, await mountTree(mounting, scope, right, join(folder, 'right')));
         }),
@@ -47,29 +47,44 @@ export async function findCompareSides(context: Context, request: CompareRequest
 }
 
 /** Decides whether one upper says it all: that of an active snapshot on left's layers, or the one layer that right has more. */
-function upperRoute(mounting: Mounting, left: ComparedSide, right: ComparedSide): CompareSides['withUpper'] {
-  const { context } = mounting;
+function upperRoute(reading: Reading, left: ComparedSide, right: ComparedSide): CompareSides['withUpper'] {
+  const { context } = reading;
   if (left.active || !startsWith(right, left)) return undefined;
   const { active } = right;
   if (active && right.layers.length === left.layers.length) {
     const folder = context.paths.snapshot(active.id);
     return (work) =>
-      holding(mounting, [active], () =>
-        withScope(context.log, async (scope) => work(await mountUpper(scope, folder, mounting))),
+      holding(reading, [active], () =>
+        mounted(reading, async ({ mounts }, scope) => work((await mountUpper(scope, mounts, folder, reading)).path)),
       );
   }
   const added = right.layers.at(left.layers.length);
   if (active || !added || right.layers.length !== left.layers.length + 1) return undefined;
   return (work) =>
-    inFolder(context, async (folder, scope) => work(await mountLayer(mounting, scope, added, join(folder, 'layer'))));
+    inFolder(reading, async (mounting, _scope, folder) =>
+      work((await mountLayer(mounting, added, join(folder, 'layer'))).path),
+    );
 }
 
-function inFolder<T>(context: Context, work: (folder: string, scope: Scope) => Promise<T>): Promise<T> {
-  return withScope(context.log, async (scope) => {
-    const folder = context.paths.comparison();
+type Reading = Omit<Mounting, 'mounts'>;
+
+function mounted<T>(reading: Reading, work: (mounting: Mounting, scope: Scope) => Promise<T>): Promise<T> {
+  return withScope(reading.context.log, async (scope) => {
+    const mounts = await PrivateMounts.open();
+    scope.defer('mounts', () => mounts.close());
+    return work({ ...reading, mounts }, scope);
+  });
+}
+
+function inFolder<T>(
+  reading: Reading,
+  work: (mounting: Mounting, scope: Scope, folder: string) => Promise<T>,
+): Promise<T> {
+  return withScope(reading.context.log, async (scope) => {
+    const folder = reading.context.paths.comparison();
     await mkdir(folder, { mode: 0o700 });
     scope.defer('folder of the comparison', () => removeTree(folder));
-    return work(folder, scope);
+    return mounted(reading, (mounting, inner) => work(mounting, inner, folder));
   });
 }
 
@@ -85,7 +100,7 @@ function startsWith(whole: ComparedSide, start: ComparedSide): boolean {
  * for each other.
  */
 async function holding<T>(
-  { context, signal }: Mounting,
+  { context, signal }: Reading,
   records: readonly SnapshotRecord[],
   work: () => Promise<T>,
 ): Promise<T> {

@@ -2,16 +2,17 @@ import { mkdir } from 'node:fs/promises';
 import { join } from 'node:path';
 
 import { SnapshotterError } from '../errors.js';
-import { mountReadOnly, unmount } from '../host/index.js';
+import type { PrivateMounts } from '../host/index.js';
 import type { ComparedTree } from '../layers/index.js';
 import type { Scope } from '../scope.js';
 import type { ComparedSide } from './compared-side.js';
 import type { Context } from './context.js';
-import { mountUpper } from './mounted-upper.js';
+import { mountUpper, type MountedFolder } from './mounted-upper.js';
 import { pathsOf, type LayerPlace } from './serve.js';
 
 export interface Mounting {
   readonly context: Context;
+  readonly mounts: PrivateMounts;
   readonly quiesced: boolean;
   readonly signal: AbortSignal;
 }
@@ -19,70 +20,72 @@ export interface Mounting {
 /** mount(2) takes one page of options; what mountReadOnly adds fits into the rest. */
 const longestLowers = 3_900;
 
-/** Mounts one layer by itself at `target`, until the scope ends. */
-export async function mountLayer(o: Mounting, scope: Scope, { id, file }: LayerPlace, target: string): Promise<string> {
-  return mountErofs(o, scope, o.context.paths.snapshot(id).layer(file), [], target);
+/** Mounts one layer by itself at `target`. */
+export async function mountLayer(o: Mounting, { id, file }: LayerPlace, target: string): Promise<MountedFolder> {
+  return mountErofs(o, o.context.paths.snapshot(id).layer(file), [], target);
 }
 
 /**
- * Mounts a whole side below `folder`, until the scope ends.
+ * Mounts a whole side below `folder`, until the mounts are closed, which happens before the scope ends.
  *
  * @throws SnapshotterError as `mountUpper`; `failed-precondition` when there are more layers than one overlay mount takes
  */
 export async function mountTree(o: Mounting, scope: Scope, side: ComparedSide, folder: string): Promise<ComparedTree> {
   await mkdir(folder, { mode: 0o700 });
-  const image = await mountImage(o, scope, side, folder);
+  const image = await mountImage(o, side, folder);
   if (!side.active) return image;
-  const upper = await mountUpper(scope, o.context.paths.snapshot(side.active.id), o);
-  return mountOverlay(o, scope, [upper, image.path], join(folder, 'whole'));
+  const upper = await mountUpper(scope, o.mounts, o.context.paths.snapshot(side.active.id), o);
+  return mountOverlay(o, [upper.inside, image.inside], join(folder, 'whole'));
 }
 
-async function mountImage(o: Mounting, scope: Scope, side: ComparedSide, folder: string): Promise<ComparedTree> {
+type MountedTree = ComparedTree & MountedFolder;
+
+async function mountImage(o: Mounting, side: ComparedSide, folder: string): Promise<MountedTree> {
   const { serve, layers } = side;
   const target = join(folder, 'image');
-  const plain = (path: string): ComparedTree => ({ path, throughOverlay: false });
+  const plain = (mounted: MountedFolder): MountedTree => ({ ...mounted, throughOverlay: false });
   const image = serve.shape === 'image' ? serve.image : 'none';
   switch (image) {
     case 'none':
       await mkdir(target, { mode: 0o755 });
-      return plain(target);
+      return plain({ path: target, inside: target });
     case 'single':
-      return plain(await mountErofs(o, scope, pathsOf(layers, o.context.paths)[0] ?? '', [], target));
+      return plain(await mountErofs(o, pathsOf(layers, o.context.paths)[0] ?? '', [], target));
     case 'merged': {
       const merged = serve.shape === 'image' && serve.merged !== undefined ? serve.merged : 0;
       const { paths } = o.context;
-      return plain(await mountErofs(o, scope, paths.snapshot(merged).merged, pathsOf(layers, paths), target));
+      return plain(await mountErofs(o, paths.snapshot(merged).merged, pathsOf(layers, paths), target));
     }
     case 'separate': {
       const lowers: string[] = [];
       for (const [index, layer] of layers.entries()) {
-        lowers.unshift(await mountLayer(o, scope, layer, join(folder, String(index))));
+        lowers.unshift((await mountLayer(o, layer, join(folder, String(index)))).inside);
       }
-      return mountOverlay(o, scope, lowers, target);
+      return mountOverlay(o, lowers, target);
     }
   }
 }
 
 async function mountErofs(
-  { signal }: Mounting,
-  scope: Scope,
+  { mounts, signal }: Mounting,
   image: string,
   devices: readonly string[],
   target: string,
-): Promise<string> {
+): Promise<MountedFolder> {
   await mkdir(target, { mode: 0o700 });
-  await mountReadOnly({ image, devices, target, type: 'erofs', options: ['nosymfollow'], signal });
-  scope.defer(`mount of ${image}`, () => unmount(target));
-  return target;
+  const options = ['nosymfollow'];
+  return {
+    path: await mounts.mountReadOnly({ image, devices, target, type: 'erofs', options, signal }),
+    inside: target,
+  };
 }
 
 /** What a guest may have used is followed: directories it renamed, and files of which it changed the attributes alone. */
 async function mountOverlay(
-  { signal }: Mounting,
-  scope: Scope,
+  { mounts, signal }: Mounting,
   newestFirst: readonly string[],
   target: string,
-): Promise<ComparedTree> {
+): Promise<MountedTree> {
   const lowers = newestFirst.join(':');
   if (lowers.length > longestLowers || /[,\\"]/.test(lowers) || newestFirst.some((path) => path.includes(':'))) {
     throw new SnapshotterError(
@@ -93,7 +96,6 @@ async function mountOverlay(
   }
   await mkdir(target, { mode: 0o700 });
   const options = ['nosymfollow', `lowerdir=${lowers}`, 'metacopy=on'];
-  await mountReadOnly({ source: 'overlay', target, type: 'overlay', options, signal });
-  scope.defer('mount of the whole tree', () => unmount(target));
-  return { path: target, throughOverlay: true };
+  const path = await mounts.mountReadOnly({ source: 'overlay', target, type: 'overlay', options, signal });
+  return { path, inside: target, throughOverlay: true };
 }

@@ -1,6 +1,8 @@
+import { basename, join } from 'node:path';
+
 import { isCode, SnapshotterError } from '../errors.js';
 import { checkGuestExt4 } from '../ext4/index.js';
-import { lockImage, makeFolder, mountReadOnly, removeTree, temporaryBeside, unmount } from '../host/index.js';
+import { lockImage, makeFolder, removeTree, temporaryBeside, type PrivateMounts } from '../host/index.js';
 import type { Scope } from '../scope.js';
 import { mustBeUpperFolder } from './guest-upper.js';
 import type { SnapshotFolder } from './paths.js';
@@ -14,19 +16,28 @@ export interface MountUpperOptions {
 /** Milliseconds that replaying the journal, or checking the filesystem, may take: a sound one of 16 GiB takes less than one second. */
 const checkMs = 120_000;
 
+/** A folder of a filesystem that is mounted for a while, by its two names; see {@link PrivateMounts}. */
+export interface MountedFolder {
+  /** For this process. */
+  readonly path: string;
+  /** For children that run in the mounts' namespace, and for overlays there. */
+  readonly inside: string;
+}
+
 /**
  * Mounts what a guest wrote, read-only and until the scope ends. Whoever calls holds the snapshot's key, since there is one
  * mount point.
  *
- * @returns the path of `upper/` in the ext4 image
+ * @returns `upper/` in the ext4 image
  * @throws SnapshotterError `failed-precondition` when a virtual machine has the image open, or it has no `upper/`; `data-loss`
  *   when its ext4 is damaged
  */
 export async function mountUpper(
   scope: Scope,
+  mounts: PrivateMounts,
   folder: SnapshotFolder,
   { quiesced, signal }: MountUpperOptions,
-): Promise<string> {
+): Promise<MountedFolder> {
   if (!quiesced) {
     const lock = await lockImage(folder.writable);
     scope.defer('lock of the writable layer', () => lock.release());
@@ -39,19 +50,23 @@ export async function mountUpper(
     deadlineMs: checkMs,
     signal,
   });
-  await mountReadOnly({
-    image: folder.writable,
-    target: folder.mountPoint,
-    type: 'ext4',
-    // A link that a guest planted must not lead the reader to files of the host; its superblock may say `errors=panic`.
-    options: ['nosymfollow', 'errors=continue', 'norecovery'],
-    ...(signal ? { signal } : {}),
-  }).catch((error: unknown) => {
-    throw damagedExt4(error, folder.writable);
-  });
-  scope.defer('mount of the writable layer', () => unmount(folder.mountPoint));
-  await mustBeUpperFolder(folder.mountedUpper);
-  return folder.mountedUpper;
+  // The lock is held until nothing is mounted any more.
+  scope.defer('mount of the writable layer', () => mounts.close());
+  const root = await mounts
+    .mountReadOnly({
+      image: folder.writable,
+      target: folder.mountPoint,
+      type: 'ext4',
+      // A link that a guest planted must not lead the reader to files of the host; its superblock may say `errors=panic`.
+      options: ['nosymfollow', 'errors=continue', 'norecovery'],
+      ...(signal ? { signal } : {}),
+    })
+    .catch((error: unknown) => {
+      throw damagedExt4(error, folder.writable);
+    });
+  const upper = { path: join(root, basename(folder.mountedUpper)), inside: folder.mountedUpper };
+  await mustBeUpperFolder(upper.path);
+  return upper;
 }
 
 /** What mount(8) says of an image that the kernel read and refused. */

@@ -2,8 +2,10 @@ import { join, relative, resolve, sep } from 'node:path';
 
 import { temporaryBeside, temporaryPrefix } from '../host/index.js';
 
-/** File names inside a snapshot's folder. VM runtimes rely on them; they do not change. */
+/** Names below the root, and inside a snapshot's folder. VM runtimes rely on them; they do not change. */
 const names = {
+  snapshots: 'snapshots',
+  trash: 'trash',
   marker: '.erofslayer',
   record: 'snapshot.json',
   upper: 'fs',
@@ -94,11 +96,11 @@ export class RootPaths {
   }
 
   get trash(): string {
-    return join(this.root, 'trash');
+    return join(this.root, names.trash);
   }
 
   get snapshots(): string {
-    return join(this.root, 'snapshots');
+    return join(this.root, names.snapshots);
   }
 
   /** Layers that have no snapshot yet. Nothing in here outlives the process. */
@@ -119,10 +121,30 @@ export class RootPaths {
     return temporaryBeside(join(this.snapshots, 'compare'));
   }
 
-  /** True for what lies in such a folder. */
-  isInComparison(path: string): boolean {
-    const [first, second] = relative(this.snapshots, path).split(sep);
-    return first !== undefined && first.startsWith(temporaryPrefix) && second !== undefined;
+  /**
+   * True for where a Commit or a Diff mounts: `rw/` of a snapshot, also after it went to the trash, and what lies in the folder of
+   * a comparison.
+   */
+  isMountPoint(path: string): boolean {
+    const [kind, first, second, ...more] = relative(this.root, path).split(sep);
+    if (second === undefined) return false;
+    if (kind === names.snapshots && first?.startsWith(temporaryPrefix)) return true;
+    const known = kind === names.snapshots ? parseId(first) !== undefined : kind === names.trash;
+    return known && second === names.mountPoint && more.length === 0;
+  }
+
+  isInTrash(path: string): boolean {
+    const [kind, first, second] = relative(this.root, path).split(sep);
+    return kind === names.trash && first !== undefined && second !== undefined;
+  }
+
+  /** What kind of disk image lies at a path in a snapshot's folder: `layer` for a merged image too. */
+  imageAt(path: string): 'writable' | 'layer' | undefined {
+    const [kind, id, name, ...more] = relative(this.root, path).split(sep);
+    if (kind !== names.snapshots || parseId(id) === undefined || name === undefined || more.length > 0)
+      return undefined;
+    if (name === names.writable) return 'writable';
+    return name.endsWith('.erofs') ? 'layer' : undefined;
   }
 
   /** The snapshot in whose folder a file lies, when the path is spelled the way a Mounts answer spells it. */

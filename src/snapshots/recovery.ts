@@ -1,16 +1,17 @@
-import { readdir, realpath, rmdir } from 'node:fs/promises';
-import { basename, dirname, join } from 'node:path';
+import { readdir, rmdir } from 'node:fs/promises';
+import { basename, join } from 'node:path';
 
 import { describeError, errnoOf } from '../errors.js';
-import { detachLoopDevice, listLoopDevices, listMounts, removeTree, temporaryPrefix, unmount } from '../host/index.js';
+import { removeTree, temporaryPrefix } from '../host/index.js';
 import { Slots } from '../jobs.js';
 import { checkLayer, hasUnfinishedConversion, withdrawLayers } from '../layers/index.js';
 import type { SnapshotRecord } from '../metadata/index.js';
 import { reclaim } from './commit.js';
 import type { Context } from './context.js';
 import { exists } from './exists.js';
+import { releaseLeftovers } from './leftovers.js';
 import { readRecordFile, snapshotIds } from './open-metadata.js';
-import { parseId, RootPaths, type SnapshotFolder } from './paths.js';
+import type { SnapshotFolder } from './paths.js';
 import { refreshRecordFile } from './records.js';
 import { moveToTrash, trashedIds } from './trash.js';
 
@@ -34,7 +35,7 @@ export interface RecoveryReport {
  */
 export async function recover(context: RecoveryContext): Promise<RecoveryReport> {
   const { paths, store } = context;
-  await unmountLeftovers(context);
+  await releaseLeftovers(context);
   const [ids, trashed] = [await snapshotIds(paths), await trashedIds(context)];
   for (const id of [...ids, ...trashed]) store.skipIds(id);
   const tally = { snapshots: 0, quarantined: 0, adopted: 0, finished: 0 };
@@ -105,6 +106,7 @@ async function tidy(
   folder: SnapshotFolder,
 ): Promise<string | undefined> {
   await sweep(context, folder.path);
+  await removeMountPoint(folder);
   await refreshRecordFile(context, record).catch((error: unknown) => {
     // The database has the record: a copy that cannot be written now is no reason to refuse the snapshot.
     context.log.warn({ err: error, snapshot: record.id }, 'could not write snapshot.json again');
@@ -123,6 +125,11 @@ async function tidy(
   if (await hasUnfinishedConversion(folder.path)) await withdrawLayers(folder.path);
   const needed = record.role === 'container' ? folder.writable : folder.upper;
   return (await exists(needed)) ? undefined : `${basename(needed)} is missing`;
+}
+
+/** A mount point of a read that was cut short. One that is in use, or is not empty, is in nobody's way. */
+async function removeMountPoint({ mountPoint }: SnapshotFolder): Promise<void> {
+  await rmdir(mountPoint).catch(() => undefined);
 }
 
 /** Folders without a record in the database: a Prepare that was cut short, or a database older than the folder. */
@@ -186,34 +193,6 @@ function parentsFirst(records: readonly SnapshotRecord[]): readonly SnapshotReco
     ordered.push(...line);
   }
   return ordered;
-}
-
-/** Only Commit and Diff mount below the root and attach images there, and none of them runs now. */
-async function unmountLeftovers({ paths, log }: RecoveryContext): Promise<void> {
-  // The kernel tells real paths, and a link may lead to the root.
-  const real = new RootPaths(await realpath(paths.root));
-  // The newest first, since an overlay stands on others.
-  for (const { target } of (await listMounts()).reverse()) {
-    const ours = folderAround(target, real)?.mountPoint === target || real.isInComparison(target);
-    if (!ours) continue;
-    try {
-      await unmount(target);
-      await removeTree(target);
-    } catch (error) {
-      log.warn({ err: error, target }, 'could not unmount what a call that was cut short had mounted');
-    }
-  }
-  for (const { device, image } of await listLoopDevices()) {
-    if (folderAround(image, real)?.writable !== image) continue;
-    await detachLoopDevice(device).catch((error: unknown) => {
-      log.warn({ err: error, device, image }, 'could not detach what a commit that was cut short had attached');
-    });
-  }
-}
-
-function folderAround(path: string, paths: RootPaths): SnapshotFolder | undefined {
-  const id = parseId(basename(dirname(path)));
-  return id === undefined ? undefined : paths.snapshot(id);
 }
 
 /** What cannot be erased now (still mounted, say) stays for the next start: nothing trusts it. */

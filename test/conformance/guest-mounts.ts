@@ -1,4 +1,4 @@
-import { mkdir, mkdtemp, rm } from 'node:fs/promises';
+import { mkdir, mkdtemp, open, rm, type FileHandle } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { run } from '../../src/host/index.js';
@@ -16,6 +16,8 @@ const plainOverlay = ['redirect_dir=off', 'metacopy=off', 'index=off'];
 export class Guest {
   readonly folder: string;
   readonly #devices = new Map<string, string>();
+  /** A guest has its disks open: a start takes a device that is not for a leftover. */
+  readonly #opened: FileHandle[] = [];
   readonly #undo: (() => Promise<void>)[] = [];
   #count = 0;
 
@@ -39,6 +41,7 @@ export class Guest {
 
   async close(): Promise<void> {
     await this.#unwind(0);
+    while (this.#opened.length > 0) await this.#opened.pop()!.close();
     if (this.#devices.size > 0) await run('losetup', ['--detach', ...this.#devices.values()], { deadlineMs });
     this.#devices.clear();
     await rm(this.folder, { recursive: true, force: true, maxRetries: 3 });
@@ -79,8 +82,10 @@ export class Guest {
     const known = this.#devices.get(path);
     if (known !== undefined) return known;
     const { stdout } = await run('losetup', ['--find', '--show', '--read-only', path], { deadlineMs });
-    this.#devices.set(path, stdout.trim());
-    return stdout.trim();
+    const device = stdout.trim();
+    this.#devices.set(path, device);
+    this.#opened.push(await open(device, 'r'));
+    return device;
   }
 
   async #mount(type: string | undefined, source: string, options: readonly string[]): Promise<string> {

@@ -8,11 +8,12 @@ import { promisify } from 'node:util';
 import { createGzip, gzipSync } from 'node:zlib';
 import { expect, it, onTestFinished } from 'vitest';
 import { isCode, type ErrorCode } from '../../src/errors.js';
-import { getXattr, mountReadOnly, unmount } from '../../src/host/index.js';
+import { getXattr, unmount } from '../../src/host/index.js';
 import { layerUuid, mergeLayers, readSuperblock } from '../../src/erofs/index.js';
 import type { LayerTar } from '../../src/layers/index.js';
 import { newestFirst, oldestFirst } from '../../src/vocabulary.js';
 import { requires } from '../harness/requires.js';
+import { mountedReadOnly } from '../harness/mounted.js';
 import { temporaryFolder } from '../host/temporary.js';
 import { applyWorld, digestOf, gzip, gzipMembers, plain, zstd, type ApplyWorld } from './apply-world.js';
 import { brokenTars, soundTars } from './layers.js';
@@ -25,9 +26,7 @@ const failure = (code: ErrorCode, message: RegExp) =>
 
 async function mounted(world: ApplyWorld): Promise<string> {
   const target = await temporaryFolder();
-  await mountReadOnly({ image: world.image, target, type: 'erofs' });
-  onTestFinished(() => unmount(target));
-  return target;
+  return mountedReadOnly({ image: world.image, target, type: 'erofs' });
 }
 
 const capability = Buffer.from('0100000200040000000000000000000000000000', 'hex');
@@ -136,9 +135,8 @@ withMachine('Apply', () => {
       const layers = [older.image, newer.image];
       const output = join(newer.folder, 'fsmeta.erofs');
       await mergeLayers({ layers: oldestFirst(newestFirst(layers.toReversed())), output, deadlineMs: 60_000 });
-      const target = await temporaryFolder();
-      await mountReadOnly({ image: output, devices: layers, target, type: 'erofs' });
-      onTestFinished(() => unmount(target));
+      const folder = await temporaryFolder();
+      const target = await mountedReadOnly({ image: output, devices: layers, target: folder, type: 'erofs' });
       expect((await lstat(target)).mode).toBe(0o40700);
       for (const path of said) expect(await lstat(join(target, path))).toMatchObject({ mode: 0o41777, uid: 5 });
       for (const path of names) expect(await readFile(join(target, path), 'utf8')).toBe('x');

@@ -9,7 +9,7 @@ import { TarCheck } from '../../src/diff/tar-check.js';
 import { endOfArchive } from '../../src/diff/tar-mend.js';
 import { convertTar, layerUuid } from '../../src/erofs/index.js';
 import { crc32c } from '../../src/crc32c.js';
-import { mountReadOnly, unmount } from '../../src/host/index.js';
+import { mountedReadOnly } from '../harness/mounted.js';
 import { newestFirst, oldestFirst, type Digest, type OldestFirst } from '../../src/vocabulary.js';
 
 export const deadlineMs = 60_000;
@@ -56,9 +56,7 @@ export const inOrder = <T>(...items: T[]): OldestFirst<T> => oldestFirst(newestF
 export async function mounted(folder: string, image: string, devices: readonly string[] = []): Promise<string> {
   const target = join(folder, `mount-${Math.random().toString(36).slice(2)}`);
   await mkdir(target);
-  await mountReadOnly({ image, devices, target, type: 'erofs' });
-  onTestFinished(() => unmount(target));
-  return target;
+  return mountedReadOnly({ image, devices, target, type: 'erofs' });
 }
 
 /** Puts a script in the place of mkfs.erofs for the rest of the test. In it, `$out` is the image asked for. */

@@ -3,8 +3,9 @@ import { chmodSync, mkdirSync, readdirSync, statSync, writeFileSync } from 'node
 import { join } from 'node:path';
 import { beforeEach, describe, expect, it, onTestFinished } from 'vitest';
 import { writableLayerLimits, WritableLayers } from '../../src/ext4/index.js';
-import { mountReadOnly, setXattr, unmount } from '../../src/host/index.js';
+import { setXattr } from '../../src/host/index.js';
 import type { RootAttributes } from '../../src/vocabulary.js';
+import { mountedReadOnly } from '../harness/mounted.js';
 import { requires } from '../harness/requires.js';
 import { temporaryFolder } from '../host/temporary.js';
 
@@ -146,14 +147,10 @@ requires(
       run('e2fsck', '-fn', path);
       const target = join(folder, `${name}.d`);
       mkdirSync(target);
-      await mountReadOnly({ image: path, target, type: 'ext4', options: [] });
-      try {
-        const { mode, uid, gid, mtimeNs } = statSync(join(target, 'upper'), { bigint: true });
-        expect({ mode: mode & 0o7777n, uid, gid, mtimeNs }).toEqual(expected);
-        expect(readdirSync(target).sort()).toEqual(['lost+found', 'upper', 'work']);
-      } finally {
-        await unmount(target);
-      }
+      const mounted = await mountedReadOnly({ image: path, target, type: 'ext4' });
+      const { mode, uid, gid, mtimeNs } = statSync(join(mounted, 'upper'), { bigint: true });
+      expect({ mode: mode & 0o7777n, uid, gid, mtimeNs }).toEqual(expected);
+      expect(readdirSync(mounted).sort()).toEqual(['lost+found', 'upper', 'work']);
     }
   });
 

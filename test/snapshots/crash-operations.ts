@@ -1,5 +1,5 @@
 import { createHash } from 'node:crypto';
-import { mkdir, rm, writeFile } from 'node:fs/promises';
+import { mkdir, readdir, rm, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { convertDirectory, convertTar, layerUuid } from '../../src/erofs/index.js';
 import { isCode } from '../../src/errors.js';
@@ -171,6 +171,15 @@ export const operations: Readonly<Record<string, Operation>> = {
         .catch(async () => snapshotter.stat('plain')),
     adds: ['plain'],
     removes: ['extract-x'],
+  },
+  'read both sides of a diff': {
+    run: async (snapshotter) => {
+      const [left, right] = [await snapshotter.mounts('old-view'), await snapshotter.mounts('old')];
+      const { signal } = new AbortController();
+      const sides = await snapshotter.compareSides({ left, right, labels: {}, signal });
+      await sides.withUpper?.((upper) => readdir(upper));
+      await sides.withTrees((before, after) => Promise.all([readdir(before.path), readdir(after.path)]));
+    },
   },
   'update labels': {
     run: (snapshotter) => snapshotter.update({ name: 'c1', labels: { changed: 'yes' } }, ['labels']),

@@ -57,6 +57,7 @@ async function throughEveryCrash(name: string, operation: Operation): Promise<vo
         await exec('cp', ['-a', `${root}.pristine`, root]);
         const { killed, steps } = await crash(root, name, limit);
         if (killed) crashes += 1;
+        await expectNothingMounted(root, `${name}, ${killed ? 'killed before' : 'stopped after'} step ${limit}`);
         await expectSound(root, operation, baseline, `${name}, step ${limit}`);
         return { killed, steps };
       };
@@ -165,8 +166,17 @@ async function expectNothingLeft(root: string, infos: ReadonlyMap<string, Snapsh
     paths.filter((path) => basename(path).startsWith('.tmp-')),
     when,
   ).toEqual([]);
+  expect(
+    paths.filter((path) => basename(path) === 'rw'),
+    when,
+  ).toEqual([]);
   expect(await readdir(join(root, 'trash')), when).toEqual([]);
   expect(await readdir(join(root, 'snapshots')), when).toHaveLength(infos.size);
+  await expectNothingMounted(root, when);
+}
+
+/** The kernel takes mounts and loop devices with the process, whether a later start looks for them or not. */
+async function expectNothingMounted(root: string, when: string): Promise<void> {
   const mounted = (await listMounts()).filter(({ target }) => target.startsWith(root));
   expect(mounted, when).toEqual([]);
   // A device goes when its last user is gone, which a busy kernel tells a little later.

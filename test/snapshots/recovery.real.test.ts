@@ -2,6 +2,7 @@ import {
   copyFile,
   cp,
   mkdir,
+  open,
   readdir,
   readFile,
   realpath,
@@ -181,6 +182,46 @@ requires(
       await snapshotter.close();
     }
     await world.reopen();
+  });
+
+  it('detaches and unmounts what older releases left of layers, of the trash and of deleted files, and nothing that is used', async () => {
+    const attach = async (image: string, ...more: string[]) => {
+      const { stdout } = await run('losetup', ['--find', '--show', ...more, image], { deadlineMs: 10_000 });
+      return stdout.trim();
+    };
+    const image = (id: number, name: string) => join(snapshotFolder(world, id), name);
+    const guest = `${world.root}-guest`;
+    await mkdir(guest);
+    await world.snapshotter.close();
+    const trashed = join(world.root, 'trash', '77-0');
+    await mkdir(join(trashed, 'rw'), { recursive: true });
+    await cp(image(4, 'rwlayer.img'), join(trashed, 'rwlayer.img'));
+    await cp(image(4, 'rwlayer.img'), image(4, 'gone.img'));
+    await run('mount', ['-o', 'loop,ro', join(trashed, 'rwlayer.img'), join(trashed, 'rw')], { deadlineMs: 10_000 });
+    await run('mount', ['-o', 'loop,ro', image(2, 'layer.erofs'), guest], { deadlineMs: 10_000 });
+    const ours = [
+      await attach(image(1, 'layer.erofs'), '--read-only'),
+      await attach(image(2, 'fsmeta.erofs'), '--read-only'),
+      await attach(join(trashed, 'rwlayer.img')),
+      await attach(image(4, 'gone.img')),
+    ];
+    await rm(image(4, 'gone.img'));
+    const held = await attach(image(3, 'layer.erofs'), '--read-only');
+    const user = await open(held, 'r');
+    const attached = async () => (await listLoopDevices()).map(({ device }) => device);
+    try {
+      await world.reopen();
+      await world.port.cleanup();
+      expect((await attached()).filter((device) => ours.includes(device))).toEqual([]);
+      expect(await readdir(join(world.root, 'trash'))).toEqual([]);
+      const mounted = (await listMounts()).map(({ target }) => target);
+      expect(mounted.filter((target) => target.startsWith(world.root))).toEqual([guest]);
+      expect(await attached()).toContain(held);
+    } finally {
+      await user.close();
+      await run('umount', [guest], { deadlineMs: 10_000 });
+      await run('losetup', ['--detach', held], { deadlineMs: 10_000 });
+    }
   });
 
   it('does not touch the files of a running container, nor does closing', async () => {
