@@ -2,7 +2,7 @@ import type { FileHandle } from 'node:fs/promises';
 import { SnapshotterError } from '../errors.js';
 import { readAt } from './decompress.js';
 import type { Compression } from './media-types.js';
-import { blockSize, hasRightChecksum } from './tar-header.js';
+import { blockSize, hasRightChecksum } from './tar/block.js';
 
 /** As many first bytes of a layer as it takes to tell what it is: the first header of a tar. */
 const tellingBytes = blockSize;

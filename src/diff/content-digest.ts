@@ -1,7 +1,7 @@
 import { isCode, SnapshotterError } from '../errors.js';
 import type { Digest } from '../vocabulary.js';
 import { orAborted } from './deadline.js';
-import type { Inspector } from './inspector.js';
+import type { Inspector } from './thread/inspector.js';
 
 /** The layer as a file on this machine, its digest not yet checked. */
 export interface LocatedLayer {
@@ -42,7 +42,7 @@ export class ContentDigest {
 
   async #check(): Promise<void> {
     const { path, digest } = this.#layer;
-    const reading = this.#inspector.inspect({ path, digest: true, tar: false });
+    const reading = this.#inspector.inspect({ path });
     const found = await orAborted(reading, this.#signal);
     if (found.digest !== digest) throw wrongDigest(digest, found.digest, path);
   }

@@ -12,7 +12,7 @@ import type { Descriptor, Digest } from '../vocabulary.js';
 import { buildArriving, buildImage } from './build.js';
 import { wrongDigest, type LocatedLayer } from './content-digest.js';
 import { withDeadline } from './deadline.js';
-import { Inspectors } from './inspector.js';
+import { Inspectors } from './thread/inspector.js';
 import type { LayerFormat } from './media-types.js';
 
 /** Where the bytes of a layer are; `size` is in bytes. */
@@ -165,7 +165,7 @@ export class LayerConverter {
   ): Promise<ConvertedLayer> {
     const { digest, signal } = request;
     await requireFreeBytes(dirname(output), size, `the image of layer ${digest}`);
-    const inspected = this.#lendInspector(scope).inspect({ path, digest: true, tar: false });
+    const inspected = this.#lendInspector(scope).inspect({ path });
     // Both are over before anything is thrown, or the copy would appear after it was cleaned up.
     const copied = copyFile(path, output, constants.COPYFILE_FICLONE);
     await Promise.allSettled([inspected, copied]);

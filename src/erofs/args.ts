@@ -12,9 +12,12 @@ const mergeable = ['-Enoinline_data'];
 
 const provisionalUuid = '00000000-0000-0000-0000-000000000000';
 
-/** Arguments that turn a layer tar into an image. Without `tar` the tool reads its standard input. */
+/**
+ * Arguments that turn a tar into an image. Whiteouts in it are overlay's own (a `.wh.` is part of a name like any other). Without `tar`
+ * the tool reads its standard input.
+ */
 export function convertTarArguments(o: { output: string; uuid: string; tar?: string }): string[] {
-  const formats = ['--tar=f', '--aufs', '--quiet', '--sort=none'];
+  const formats = ['--tar=f', '--quiet', '--sort=none'];
   return [...formats, ...reproducible, ...mergeable, '-U', o.uuid, o.output, ...(o.tar === undefined ? [] : [o.tar])];
 }
 

@@ -3,7 +3,7 @@ export { readDevices, verifyMerged, type MergedImage } from './devices.js';
 export { readFiles, type ErofsFile, type ErofsFiles, type ErofsImage, type NamedFile } from './files.js';
 export { impliedFolder, type Implied } from './implied.js';
 export { mergeLayers } from './merge.js';
-export { convertDirectory, convertTar, type ConvertDirectoryOptions, type ConvertTarOptions } from './mkfs.js';
+export { convertDirectory, convertTar, type ConvertDirectoryOptions } from './mkfs.js';
 export { chainRootAttributes, readRootAttributes } from './root.js';
 export { readSuperblock, type Superblock } from './superblock.js';
 export { layerUuid, snapshotUuid } from './uuid.js';

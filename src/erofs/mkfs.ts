@@ -21,7 +21,7 @@ export interface ConvertOptions extends ImageOptions {
   readonly uuid: string;
 }
 
-export interface ConvertTarOptions extends ConvertOptions {
+interface ConvertTarOptions extends ConvertOptions {
   /** A path, or what can be read from a descriptor, which is closed here as soon as the tool has it. */
   readonly tar: string | { readonly fd: number; readonly close: () => void };
   /** For messages; default: `converting <path> to EROFS`. */
@@ -40,7 +40,7 @@ export interface ConvertDirectoryOptions extends ConvertOptions {
 }
 
 /**
- * Turns an uncompressed layer tar into an image, verified. AUFS whiteouts become overlay's. What the tar
+ * Turns an uncompressed tar into an image, verified. Its whiteouts are overlay's, 0/0 devices. What the tar
  * implies is written down in the image, for merging and `chainRootAttributes`; an implied root becomes 0755 root:root at time 0.
  *
  * @throws SnapshotterError as `run` does, and `internal` when the tool succeeded but its output is not what was asked for.

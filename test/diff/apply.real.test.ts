@@ -37,7 +37,7 @@ const everything = Buffer.concat([
     { name: './', type: '5', mode: 0o1755, uid: 5, gid: 6 },
     { name: 'etc/', type: '5', mode: 0o750, uid: 70_000, gid: 4_000_000, mtime: -100 },
     { name: 'etc/file', data: 'contents', mode: 0o4755, mtime: 1_600_000_000 },
-    { name: 'etc/hard', type: '1', link: './etc/file' },
+    { name: 'etc/hard', type: '1', link: './etc/file', mode: 0o4755, mtime: 1_600_000_000 },
     { name: 'etc/soft', type: '2', link: '../../anywhere', mode: 0o777 },
     { name: 'etc/fifo', type: '6' },
     { name: 'etc/null', type: '3', major: 1, minor: 3 },
@@ -205,19 +205,6 @@ withMachine('Apply', () => {
       failure('invalid-argument', message),
     );
     await expect(world.apply(bytes, { mediaType: plain })).rejects.toThrow(failure('invalid-argument', message));
-    expect(await world.leftovers()).toEqual([]);
-  });
-
-  it.each([
-    ['a hard link to a missing file', tar({ name: 'l', type: '1', link: 'nowhere' })],
-    ['a hard link to a folder', tar({ name: 'd', type: '5' }, { name: 'l', type: '1', link: 'd' })],
-    ['a name below a file', tar({ name: 'a', data: 'x' }, { name: 'a/b', data: 'y' })],
-    ['a name below a symbolic link', tar({ name: 's', type: '2', link: '/etc' }, { name: 's/passwd', data: 'y' })],
-  ])('refuses %s and leaves nothing', async (_title, bytes) => {
-    const world = await applyWorld();
-    await expect(world.apply(gzipSync(bytes), { mediaType: gzip })).rejects.toThrow(
-      failure('invalid-argument', /describes no tree/),
-    );
     expect(await world.leftovers()).toEqual([]);
   });
 

@@ -2,7 +2,7 @@ import { open, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { expect, it, onTestFinished } from 'vitest';
 import { ContentDigest } from '../../src/diff/content-digest.js';
-import { Inspectors } from '../../src/diff/inspector.js';
+import { Inspectors } from '../../src/diff/thread/inspector.js';
 import { SnapshotterError } from '../../src/errors.js';
 import { temporaryFolder } from '../host/temporary.js';
 import { digestOf } from './apply-world.js';
@@ -39,7 +39,7 @@ it('a long inspection ends at once when it is cancelled, and the next layer gets
   expect(next).not.toBe(inspector);
   const small = `${path}.small`;
   await writeFile(small, 'x');
-  const found = await next.inspect({ path: small, digest: true, tar: false });
+  const found = await next.inspect({ path: small });
   expect(found.digest).toBe(digestOf(Buffer.from('x')));
   expect(performance.now() - started).toBeLessThan(10_000);
 });
@@ -49,14 +49,14 @@ it('a thread that has nothing to read is lent again', async () => {
   const path = `${await longFile()}.small`;
   await writeFile(path, 'x');
   const inspector = all.lend();
-  await inspector.inspect({ path, digest: true, tar: false });
+  await inspector.inspect({ path });
   all.giveBack(inspector);
   expect(all.lend()).toBe(inspector);
 });
 
 it('a reading whose thread is ended is told so', async () => {
   const all = inspectors();
-  const reading = all.lend().inspect({ path: await longFile(), digest: true, tar: false });
+  const reading = all.lend().inspect({ path: await longFile() });
   const told = expect(reading).rejects.toMatchObject({ code: 'cancelled' });
   await all.close();
   await told;

@@ -5,12 +5,11 @@ import { join } from 'node:path';
 import { pipeline } from 'node:stream/promises';
 import { pack, type Header } from 'tar-stream';
 import { onTestFinished } from 'vitest';
-import { TarCheck } from '../../src/diff/tar-check.js';
-import { endOfArchive } from '../../src/diff/tar-mend.js';
 import { convertTar, layerUuid } from '../../src/erofs/index.js';
 import { crc32c } from '../../src/crc32c.js';
 import { mountedReadOnly } from '../harness/mounted.js';
 import { newestFirst, oldestFirst, type Digest, type OldestFirst } from '../../src/vocabulary.js';
+import { canonical } from '../diff/canonical.js';
 
 export const deadlineMs = 60_000;
 
@@ -40,12 +39,8 @@ export const digestOf = (text: string): Digest => `sha256:${createHash('sha256')
 export async function makeLayer(folder: string, name: string, entries: readonly Entry[]): Promise<string> {
   const tar = await writeTar(join(folder, `${name}.tar`), entries);
   const output = join(folder, `${name}.erofs`);
-  const check = new TarCheck();
-  const bytes = await readFile(tar);
-  check.push(bytes);
-  const findings = check.finish();
-  await writeFile(tar, [bytes.subarray(0, check.contentEnd), ...endOfArchive(findings.missingFolders)]);
-  const implied = { root: !findings.describesRoot, folders: findings.missingFolders.length > 0 };
+  const { bytes, implied } = canonical(await readFile(tar));
+  await writeFile(tar, bytes);
   await convertTar({ tar, implied, output, uuid: layerUuid(digestOf(name)), deadlineMs });
   return output;
 }

@@ -1,9 +1,9 @@
 import type { Worker } from 'node:worker_threads';
-import { SnapshotterError } from '../errors.js';
-import { startThread } from '../threads.js';
-import { within } from './deadline.js';
-import { errorOf } from './failure.js';
-import type { Answer, Order } from './inspection-worker.js';
+import { SnapshotterError } from '../../errors.js';
+import { startThread } from '../../threads.js';
+import { within } from '../deadline.js';
+import { errorOf } from '../../failure.js';
+import type { Answer, Order } from './worker.js';
 import type { InspectionRequest, InspectionResult } from './inspection.js';
 import type { RelayRequest, RelayResult } from './relay.js';
 
@@ -12,8 +12,10 @@ const idleMs = 5_000;
 /** Milliseconds that a thread may take to end; only a process that outlived its group, and holds a pipe, can hold it up. */
 const endMs = 5_000;
 
-/** A tar on its way through the thread: it is checked and its digest taken meanwhile. */
+/** A tar on its way through the thread: it is written anew and its digest taken meanwhile. */
 export interface Relaying {
+  /** Resolves when no more is handed on, since the tar has to be relayed once more. */
+  readonly odd: Promise<void>;
   /** Resolves with the bytes of the tar when all were read. Never, when it is refused before. */
   readonly ended: Promise<number>;
   /** Resolves as soon as the tar is known to be wrong, maybe long before its end. */
@@ -25,6 +27,10 @@ export interface Relaying {
    * numbers. Both should be dead ends by then, for it may wait for them.
    */
   readonly release: () => Promise<void>;
+  /** Tells it from others in this thread. */
+  readonly id: number;
+  /** Has the thread forget what it knows of an odd tar. */
+  readonly forget: () => void;
 }
 
 type Listener = (answer: Answer | { readonly kind: 'gone'; readonly error: SnapshotterError }) => void;
@@ -38,7 +44,7 @@ export class Inspector {
   readonly #exited: Promise<void>;
 
   constructor() {
-    this.#worker = startThread(import.meta.url, 'inspection-worker');
+    this.#worker = startThread(import.meta.url, 'worker');
     this.#exited = new Promise((resolve) => this.#worker.once('exit', () => resolve()));
     this.#worker.on('message', (answer: Answer) => this.#open.get(answer.id)?.(answer));
     this.#worker.on('error', (error) => this.#fail(error));
@@ -61,13 +67,18 @@ export class Inspector {
     });
   }
 
-  /** @param onAdvance called now and then, when more was handed on */
-  relay(request: RelayRequest, onAdvance: () => void): Relaying {
+  /**
+   * @param onAdvance called now and then, when more was handed on
+   * @param after the relay of the same tar that found it odd
+   */
+  relay(request: RelayRequest, onAdvance: () => void, after?: Relaying): Relaying {
+    const odd = deferred<undefined>();
     const ended = deferred<number>();
     const result = deferred<RelayResult>();
     const released = deferred<undefined>();
-    const order = this.#order({ kind: 'relay', request }, (answer, id) => {
+    const order = this.#order({ kind: 'relay', request, after: after?.id }, (answer, id) => {
       if (answer.kind === 'advanced') onAdvance();
+      else if (answer.kind === 'odd') odd.resolve(undefined);
       else if (answer.kind === 'ended') ended.resolve(answer.bytes);
       else if (answer.kind === 'relayed') result.resolve(answer.result);
       else if (answer.kind === 'failure') result.reject(errorOf(answer.failure));
@@ -82,7 +93,9 @@ export class Inspector {
       result.promise.catch((error: unknown) => resolve(error as SnapshotterError));
     });
     return {
+      id: order,
       refused,
+      odd: odd.promise,
       ended: ended.promise,
       finish: () => {
         this.#worker.postMessage({ id: order, kind: 'finish' } satisfies Order);
@@ -92,6 +105,7 @@ export class Inspector {
         this.#worker.postMessage({ id: order, kind: 'release' } satisfies Order);
         return Promise.race([released.promise, this.#exited]);
       },
+      forget: () => this.#worker.postMessage({ id: order, kind: 'forget' } satisfies Order),
     };
   }
 

@@ -1,13 +1,15 @@
 import { parentPort } from 'node:worker_threads';
-import { failureOf, type Failure } from './failure.js';
+import type { LayerTree } from '../tar/tree.js';
+import { failureOf, type Failure } from '../../failure.js';
 import { Inspection, type InspectionRequest, type InspectionResult } from './inspection.js';
 import { Relay, type RelayRequest, type RelayResult } from './relay.js';
 
 export type Order =
   | { readonly id: number; readonly kind: 'inspect'; readonly request: InspectionRequest }
-  | { readonly id: number; readonly kind: 'relay'; readonly request: RelayRequest }
-  /** `finish`: what the relay was given is whole. `release`: its descriptors are wanted back. */
-  | { readonly id: number; readonly kind: 'finish' | 'release' };
+  /** `after`: the number of the relay that found the tar odd, whose tree this one hands on. */
+  | { readonly id: number; readonly kind: 'relay'; readonly request: RelayRequest; readonly after: number | undefined }
+  /** `finish`: what the relay was given is whole. `release`: its descriptors are wanted back. `forget`: nor is its tree wanted. */
+  | { readonly id: number; readonly kind: 'finish' | 'release' | 'forget' };
 
 export type Answer = { readonly id: number } & (
   | { readonly kind: 'result'; readonly result: InspectionResult }
@@ -15,6 +17,8 @@ export type Answer = { readonly id: number } & (
   | { readonly kind: 'failure'; readonly failure: Failure }
   /** A relay has handed on another stretch. */
   | { readonly kind: 'advanced' }
+  /** A relay hands on no more: the tar has to be handed on once more, by its tree. */
+  | { readonly kind: 'odd' }
   /** A relay has read everything: so many bytes. */
   | { readonly kind: 'ended'; readonly bytes: number }
   /** A relay uses its descriptors no more. */
@@ -37,13 +41,16 @@ interface Work {
 
 const running = new Map<number, Work>();
 const relays = new Map<number, Relay>();
+/** Of tars that were found odd. */
+const trees = new Map<number, LayerTree>();
 
 parentPort?.on('message', (order: Order) => {
   const { id } = order;
   if (order.kind === 'inspect') inspect(id, order.request);
-  else if (order.kind === 'relay') relay(id, order.request);
+  else if (order.kind === 'relay') relay(id, order.request, order.after);
   else if (order.kind === 'finish') finish(id);
-  else release(id);
+  else if (order.kind === 'release') release(id);
+  else trees.delete(id);
 });
 
 function inspect(id: number, request: InspectionRequest): void {
@@ -61,9 +68,9 @@ function inspect(id: number, request: InspectionRequest): void {
   });
 }
 
-function relay(id: number, request: RelayRequest): void {
+function relay(id: number, request: RelayRequest, after: number | undefined): void {
   attempt(id, 'the layer', () => {
-    const work = new Relay(request);
+    const work = new Relay(request, after === undefined ? undefined : trees.get(after));
     relays.set(id, work);
     startRelay(id, work);
   });
@@ -74,6 +81,10 @@ function startRelay(id: number, work: Relay): void {
     advance: () => {
       const before = work.handedOn;
       const more = work.advance();
+      if (work.oddTree && !trees.has(id)) {
+        trees.set(id, work.oddTree);
+        answer({ id, kind: 'odd' });
+      }
       if (Math.floor(work.handedOn / stretchBytes) > Math.floor(before / stretchBytes))
         answer({ id, kind: 'advanced' });
       return more;

@@ -1,1 +1,0 @@
-export { errorOf, failureOf, type Failure } from '../failure.js';

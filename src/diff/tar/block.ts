@@ -1,0 +1,56 @@
+import { SnapshotterError } from '../../errors.js';
+import { integer } from './numbers.js';
+
+/** Bytes of a header, and what the data of each entry is rounded up to. */
+export const blockSize = 512;
+
+export function padded(bytes: number): number {
+  return Math.ceil(bytes / blockSize) * blockSize;
+}
+
+export function isZeroBlock(block: Buffer): boolean {
+  return block[0] === 0 && block.every((byte) => byte === 0);
+}
+
+/** @param offset of the entry's header, in bytes from the start of the tar */
+export function malformed(problem: string, offset: number, next?: string): SnapshotterError {
+  return new SnapshotterError('invalid-argument', `the layer's tar is malformed at byte ${offset}: ${problem}`, {
+    facts: { tarOffset: offset },
+    next: next ?? 'build the image again with another tool',
+  });
+}
+
+/** A byte string (latin1) as a person reads it. */
+export function shown(bytes: string): string {
+  const whole = Buffer.from(bytes, 'latin1').toString('utf8');
+  return JSON.stringify(whole.length > 200 ? `${whole.slice(0, 200)}…` : whole);
+}
+
+/** Bytes up to the first zero, as a byte string. */
+export function text(block: Buffer, start: number, length: number): string {
+  const end = block.indexOf(0, start);
+  return block.toString('latin1', start, end === -1 || end > start + length ? start + length : end);
+}
+
+/** The sum of all bytes, with the checksum's own eight taken as spaces; early archivers summed signed bytes. */
+export function hasRightChecksum(block: Buffer): boolean {
+  const stated = integer(block, 148, 8);
+  const { unsigned, high } = sums(block);
+  return stated !== undefined && (Number(stated) === unsigned || Number(stated) === unsigned - 256 * high);
+}
+
+export function checksumOf(block: Buffer): number {
+  return sums(block).unsigned;
+}
+
+function sums(block: Buffer): { readonly unsigned: number; readonly high: number } {
+  let unsigned = 8 * 0x20;
+  let high = 0;
+  for (let index = 0; index < blockSize; index++) {
+    if (index === 148) index = 156;
+    const byte = block[index] ?? 0;
+    unsigned += byte;
+    high += byte >> 7;
+  }
+  return { unsigned, high };
+}

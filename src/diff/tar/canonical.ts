@@ -1,0 +1,124 @@
+import { impliedFolder, type Implied } from '../../erofs/index.js';
+import { blockSize, malformed } from './block.js';
+import { plainFolder, type Folder, type Leaf } from './nodes.js';
+import { join } from './tree.js';
+import { encodeEntry, endOfArchive, type Attributes, type CanonicalEntry } from './writer.js';
+import { joinXattrs, opaqueXattr, originXattr, type Xattrs } from './xattrs.js';
+
+/** Bytes that the paths of folders which no entry describes may have, since each is written. */
+const impliedPathsMax = 64 * 1024 * 1024;
+/** Of an EROFS image, in bytes: a block, and an extended inode with the head of its directory entry. */
+const imageBlockSize = 4096;
+const inodeBytes = 64 + 12;
+const impliedAttributes: Attributes = { ...impliedFolder, mtime: Number(impliedFolder.mtime) };
+const zeros = Buffer.alloc(256 * 1024);
+const noDevice = { major: 0, minor: 0 };
+const yes = Buffer.from('y');
+const empty = Buffer.alloc(0);
+
+/** Bytes that an image needs for something, about: every file takes whole blocks, and everything an inode. */
+export function imageBytesOf(fileSize: number): number {
+  return Math.ceil(fileSize / imageBlockSize) * imageBlockSize + inodeBytes;
+}
+
+/** Writes what mkfs.erofs gets. Everything that is handed on goes through {@link CanonicalTar.entry}, and each name once, but for folders `again`. */
+export class CanonicalTar {
+  readonly #write: (bytes: Buffer) => void;
+  #contentBytes = 0;
+
+  /** @param write has the bytes during the call alone */
+  constructor(write: (bytes: Buffer) => void) {
+    this.#write = write;
+  }
+
+  entry(entry: CanonicalEntry): void {
+    this.#contentBytes = 0;
+    this.#write(encodeEntry(entry));
+  }
+
+  content(part: Buffer): void {
+    this.#contentBytes += part.length;
+    this.#write(part);
+  }
+
+  hole(bytes: number): void {
+    this.#contentBytes += bytes;
+    for (let left = bytes; left > 0; left -= zeros.length) this.#write(zeros.subarray(0, Math.min(left, zeros.length)));
+  }
+
+  /** The content of the last entry is complete. */
+  ended(): void {
+    this.hole((blockSize - (this.#contentBytes % blockSize)) % blockSize);
+  }
+
+  leaf(
+    path: string,
+    leaf: Leaf,
+    device: { readonly major: number; readonly minor: number },
+    xattrs: Xattrs | undefined,
+  ): void {
+    const { type, attributes, target: link, size } = leaf;
+    const { major, minor } = type === '3' || type === '4' ? device : noDevice;
+    this.entry({ path, type, attributes, link, size, major, minor, xattrs });
+  }
+
+  link(path: string, target: string, leaf: Leaf): void {
+    this.entry({ path, type: '1', attributes: leaf.attributes, link: target, linked: leaf });
+  }
+
+  /** overlayfs' own form: a whiteout `.wh.<name>` could not be told from a file of that name. */
+  whiteout(path: string): void {
+    this.entry({ path, type: '3', attributes: { ...plainFolder, mode: 0 } });
+  }
+
+  /** @param xattrs those of the folder's own that were not handed on before */
+  folder(path: string, folder: Folder, xattrs: Xattrs | undefined): void {
+    const { described, opaque, anew, whiteouts, told } = folder;
+    const marks = new Map<string, Buffer>();
+    if (opaque && !told.opaque) marks.set(opaqueXattr, yes);
+    if (whiteouts && !told.whiteouts) marks.set(originXattr, empty);
+    // One that is only implied has the attributes that older layers give it.
+    const attributes = described || anew || path === '' ? folder.attributes : impliedAttributes;
+    const all = marks.size === 0 ? xattrs : joinXattrs(xattrs, marks, 0);
+    this.entry({ path: path || '.', type: '5', attributes, xattrs: all, again: told.itself });
+    folder.told = { itself: true, opaque, whiteouts };
+  }
+
+  end(): void {
+    this.#write(endOfArchive);
+  }
+}
+
+/** What the layer has no entries for, as the image writes it down. */
+export function impliedBy(root: Folder): Implied {
+  let folders = false;
+  eachFolder(root, (path, folder) => {
+    folders ||= path !== '' && !folder.described && !folder.anew;
+  });
+  return { root: !root.described, folders };
+}
+
+/** Parents before children. */
+export function eachFolder(root: Folder, visit: (path: string, folder: Folder) => void): void {
+  const walk = (folder: Folder, path: string): void => {
+    visit(path, folder);
+    for (const [name, node] of folder.children ?? []) if (node.kind === 'folder') walk(node, join(path, name));
+  };
+  walk(root, '');
+}
+
+/** @throws SnapshotterError `invalid-argument` when describing the folders that no entry describes would take too much */
+export function checkImplied(root: Folder, offset: number): void {
+  let bytes = 0;
+  const walk = (folder: Folder, length: number): void => {
+    if (!folder.described) bytes += length;
+    for (const [name, node] of folder.children ?? []) if (node.kind === 'folder') walk(node, length + 1 + name.length);
+  };
+  walk(root, 0);
+  if (bytes <= impliedPathsMax) return;
+  throw malformed(
+    `it has more than ${impliedPathsMax} bytes of paths of folders that no entry describes`,
+    offset,
+    'build the layer with an entry for each folder, or as several layers',
+  );
+}
