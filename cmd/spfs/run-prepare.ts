@@ -10,6 +10,8 @@ export interface PrepareOptions {
   readonly refs: string;
   /** Name of an image. */
   readonly root: string | undefined;
+  /** Where the command starts. */
+  readonly cwd: string | undefined;
   readonly print: PrintWhat | undefined;
   /** Closes what is opened. */
   readonly scope: Scope;
@@ -31,6 +33,7 @@ export async function prepareRun({
   session,
   refs,
   root: image,
+  cwd,
   print,
   scope,
   signal,
@@ -46,5 +49,9 @@ export async function prepareRun({
   const stack =
     print === 'chain' ? undefined : await opened('the stack', () => companion.open(environment.layers, { signal }));
   const root = image === undefined ? undefined : await opened('the root', () => companion.openImage(image, signal));
+  if (stack) {
+    const { liveLayers } = environment;
+    await companion.checkRun({ liveLayers, stack: stack.mounts, root: root?.mounts }, cwd);
+  }
   return { environment, stack, root, rootImage: image, seconds: (performance.now() - started) / 1000 };
 }

@@ -94,7 +94,15 @@ function start(command: Command, refs: string, argv: readonly string[], given: G
       (session) =>
         withScope(session.log, async (scope) => {
           const request: RunRequest = { argv, env: variables(given.env ?? []), cwd: given.cwd, signal };
-          const prepared = await prepareRun({ session, refs, root: given.root, print: given.print, scope, signal });
+          const prepared = await prepareRun({
+            session,
+            refs,
+            root: given.root,
+            cwd: given.cwd,
+            print: given.print,
+            scope,
+            signal,
+          });
           if (given.print === undefined) return runGuest(session, prepared, request);
           await printPlan(session, prepared, request, { what: given.print, json: given.json === true });
           return 0;

@@ -16,6 +16,7 @@ export { LogOutput } from './log-output.js';
 export { detachLoopDevice, isLoopDeviceInUse, listLoopDevices, type LoopDevice } from './loops.js';
 export { listMounts, unmount, type MountPoint } from './mounts.js';
 export { notifyReady } from './notify.js';
+export { openWithoutLinks } from './opened.js';
 export { makePipe, type PipeEnd } from './pipes.js';
 export { PrivateMounts } from './private-mounts.js';
 export { bootId, findProcess, killGroup, pidNamespace } from './processes.js';

@@ -24,6 +24,7 @@ import {
 } from './import/index.js';
 import type { Environment, Layer, OpenChain, Platform, StoredObject, TagEntry } from './model.js';
 import { keepAndTag, untagAndGiveUp, type KeepingOptions } from './keeping.js';
+import { checkLiveLayers, checkWorkingFolder, type RunPlaces } from './places.js';
 import { resolveItem, resolveLayers } from './resolve.js';
 import { describeItems, namedObjects, type Described, type NamedObject } from './describe.js';
 import { resolveReference, SpfsStore, type StoreChange, type TagStream } from './store/index.js';
@@ -160,6 +161,16 @@ export class Companion {
     const liveLayers = items.flatMap((item) => (item.kind === 'live-layer' ? [item.layer] : []));
     if (liveLayers.length === items.length) return { layers: emptyStack, liveLayers };
     return { layers: await this.#store.read((view) => resolveLayers(view, items)), liveLayers };
+  }
+
+  /**
+   * Looks whether a run can have its live layers and start its command where it shall, before anything boots.
+   *
+   * @throws SnapshotterError as `checkLiveLayers` and `checkWorkingFolder` do
+   */
+  async checkRun(places: RunPlaces, cwd: string | undefined): Promise<void> {
+    await checkLiveLayers(places, (warning) => this.#options.log.warn(warning));
+    if (cwd !== undefined) await checkWorkingFolder(cwd, places);
   }
 
   /** The disks of a stack, for this process, until they are closed. */

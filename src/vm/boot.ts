@@ -6,7 +6,7 @@ import { SnapshotterError } from '../errors.js';
 import { makeTemporaryFolder } from '../host/index.js';
 import { longestSocketPath } from '../limits.js';
 import { type Logger } from '../log.js';
-import { Scope } from '../scope.js';
+import { Scope, withScope } from '../scope.js';
 import { type Accelerator, type Machine, qemuArguments, qemuProgram } from './arguments.js';
 import type { GuestCommand } from './command.js';
 import type { Disk } from './disks.js';
@@ -17,7 +17,8 @@ import type { PlainStreams, PlannedProcess, TerminalStreams } from './options.js
 import { type GuestSetup, portNames } from './plan.js';
 import { type Child, startChild } from './process.js';
 import { RunningGuest } from './running.js';
-import { findVirtiofsd, readyMessage, virtiofsdCommand } from './virtiofsd.js';
+import { holdShares, replaced, type Share } from './shares.js';
+import { findVirtiofsd, readyMessage, replacedMessage, virtiofsdCommand } from './virtiofsd.js';
 
 /** All that makes one guest. */
 export interface Boot {
@@ -66,7 +67,7 @@ export async function shareCommand(boot: Boot, machine: Machine, folder: string)
     program: boot.virtiofsd ?? (await findVirtiofsd()),
     socket: machine.shareSocket,
     folder: join(folder, 'live'),
-    sources: boot.setup.shares.map(({ source }) => source),
+    shares: boot.setup.shares,
     signal: boot.signal,
   });
 }
@@ -106,25 +107,34 @@ async function startShareServer(
   folder: string,
   scope: Scope,
 ): Promise<Child | undefined> {
-  const command = await shareCommand(boot, machine, folder);
-  if (!command || machine.shareSocket === undefined) return undefined;
+  if (machine.shareSocket === undefined) return undefined;
   if (Buffer.byteLength(machine.shareSocket) > longestSocketPath) {
     throw new SnapshotterError('invalid-argument', `${machine.shareSocket} is too long for the address of a socket`, {
       next: `let TMPDIR name a folder with a shorter path (${longestSocketPath} bytes with all that follows)`,
     });
   }
   await mkdir(join(folder, 'live'));
+  const { shares } = boot.setup;
+  return await withScope(boot.log, async (held) => {
+    await holdShares(shares, held);
+    return await serveShares(boot, machine, folder, scope);
+  });
+}
+
+async function serveShares(boot: Boot, machine: Machine, folder: string, scope: Scope): Promise<Child | undefined> {
+  const command = await shareCommand(boot, machine, folder);
+  if (!command) return undefined;
   const server = await startChild(command.program, command.argv, { sockets: 0, next: 'install util-linux' });
   scope.defer('virtiofsd', async () => {
     server.stop();
     await server.ended;
   });
-  await ready(server, boot.signal);
+  await ready(server, boot.setup.shares, boot.signal);
   return server;
 }
 
 /** Returns when a QEMU may connect. */
-async function ready(server: Child, signal: AbortSignal | undefined): Promise<void> {
+async function ready(server: Child, shares: readonly Share[], signal: AbortSignal | undefined): Promise<void> {
   const settled = new AbortController();
   const listen = { once: true, signal: settled.signal };
   const saysSo = new Promise<void>((resolve) => {
@@ -141,7 +151,10 @@ async function ready(server: Child, signal: AbortSignal | undefined): Promise<vo
     );
     settled.signal.addEventListener('abort', () => clearTimeout(deadline), { once: true });
     signal?.addEventListener('abort', () => reject(cancelled(signal)), listen);
-    void server.ended.then((ending) => reject(shareServerEnded(server, ending)));
+    void server.ended.then((ending) => {
+      const share = shares[Number(replacedMessage.exec(server.messages.text())?.[1])];
+      reject(share === undefined ? shareServerEnded(server, ending) : replaced(share.source));
+    });
   });
   try {
     await Promise.race([saysSo, fails]);

@@ -5,6 +5,7 @@ import { delimiter, join } from 'node:path';
 import { SnapshotterError } from '../errors.js';
 import { run } from '../host/index.js';
 import type { PlannedProcess } from './options.js';
+import type { Share } from './shares.js';
 
 const program = 'virtiofsd';
 /** Where distributions keep it, since it is not meant to be on PATH: Debian 13 and Fedora, Arch, Debian 12. */
@@ -40,6 +41,9 @@ async function isExecutable(path: string): Promise<boolean> {
  * Runs in a mount namespace of its own: shows each source, read-only and without what is mounted below it, under its number
  * in a folder that only this process tree sees, and becomes virtiofsd. With the processes, the mounts go.
  *
+ * A path may lead elsewhere than when it was checked, so what was mounted is compared with what was checked, not the path: a
+ * mount stays what it is.
+ *
  * The former virtiofsd leaves a file for each socket in its state folder, so it gets a state folder of its own.
  */
 const wrapper = `set -e
@@ -48,11 +52,14 @@ shift 2
 mount -t tmpfs -o mode=700 tmpfs "$root"
 number=0
 while [ "$1" != -- ]; do
-  if [ -d "$1" ]; then mkdir "$root/$number"; else : >"$root/$number"; fi
-  mount --bind -- "$1" "$root/$number"
+  if [ "$1" = folder ]; then mkdir "$root/$number"; else : >"$root/$number"; fi
+  mount --bind -- "$3" "$root/$number" && [ "$(stat --format=%d:%i -- "$root/$number")" = "$2" ] || {
+    echo "replaced $number" >&2
+    exit 1
+  }
   mount -o remount,bind,ro "$root/$number"
   number=$((number + 1))
-  shift
+  shift 3
 done
 shift
 mount -o remount,ro "$root"
@@ -66,8 +73,8 @@ export interface ShareServer {
   readonly socket: string;
   /** An existing empty folder. */
   readonly folder: string;
-  /** Absolute paths of folders and files; the n-th becomes the entry n of what is shared. */
-  readonly sources: readonly string[];
+  /** The n-th becomes the entry n of what is shared. */
+  readonly shares: readonly Share[];
   readonly signal?: AbortSignal | undefined;
 }
 
@@ -83,8 +90,9 @@ export async function virtiofsdCommand(server: ShareServer): Promise<PlannedProc
   const isCurrent = help.includes('--shared-dir');
   const options = isCurrent ? currentOptions(server.folder, help) : formerOptions(server.folder);
   const serve = [server.program, `--socket-path=${server.socket}`, ...options];
+  const sources = server.shares.flatMap(({ kind, identity, source }) => [kind, identity, source]);
   const state = isCurrent ? '' : formerState;
-  const script = ['sh', '-c', wrapper, program, server.folder, state, ...server.sources, '--', ...serve];
+  const script = ['sh', '-c', wrapper, program, server.folder, state, ...sources, '--', ...serve];
   return { program: 'unshare', argv: ['--mount', '--propagation', 'private', '--', ...script] };
 }
 
@@ -103,6 +111,9 @@ function currentOptions(folder: string, help: string): readonly string[] {
 function formerOptions(folder: string): readonly string[] {
   return [`source=${folder}`, 'sandbox=namespace', 'cache=none', 'announce_submounts'].flatMap((o) => ['-o', o]);
 }
+
+/** What is printed instead when another file has taken a source's place: the number of the share. */
+export const replacedMessage = /^replaced (\d+)$/m;
 
 /** What both print once a QEMU may connect. */
 export const readyMessage = 'Waiting for vhost-user socket connection';

@@ -74,17 +74,60 @@ requires(...spfsNeeds)('spfs run', () => {
     expect(await running.ended).toMatchObject({ exitCode: 125 });
   });
 
-  it('says where a live layer has no place', async () => {
-    await world.write('closed/folder/file', '');
+  it('shows the live layer of the guide as it stands, whose first folder lacks the place of its second', async () => {
+    await world.write('game/repo/main.c', 'main\n');
+    await world.write('game/repo/.hidden dir/x', '');
+    await world.write('game/data/assets/one', 'one\n');
     await world.write(
-      'closed/layer.spfs.yaml',
-      'api: spfs/v0/livelayer\ncontents: [{bind: folder, dest: a}, {bind: folder, dest: a/not-there}]\n',
+      'game/layer.spfs.yaml',
+      `# ~/src/game/layer.spfs.yaml
+api: spfs/v0/livelayer
+contents:
+  - bind: repo          # relative to the YAML file
+    dest: /spfs/game
+  - bind: data/assets
+    dest: /spfs/game/assets
+`,
     );
-    const running = started('true', join(world.files, 'closed'));
-    await running.hear(
-      /spfs: the guest failed: \/spfs\/a\/not-there cannot be made .* make it there\nnext: mend the live/,
+    const script = `ls -A /spfs/game; cat /spfs/game/main.c /spfs/game/assets/one; touch /spfs/game/x /spfs/game/assets/x
+      until cat /spfs/game/assets/later && grep changed /spfs/game/main.c; do :; done 2>/dev/null`;
+    const running = started(script, `demo/layer+${join(world.files, 'game')}`);
+    await running.hear(/"level":"warn".* there is no \S+\/game\/repo\/assets: /);
+    await running.hear(/\.hidden dir\nassets\nmain.c\nmain\none\n.*Read-only.*\n.*Read-only/);
+    await world.write('game/repo/main.c', 'changed\n');
+    await world.write('game/data/assets/later', 'later\n');
+    await running.hear(/later\nchanged\n/);
+    expect(await running.ended).toMatchObject({ exitCode: 0 });
+  });
+
+  it('says before anything boots where a live layer, and a command, have no place', async () => {
+    const boots = { ...small, SPFS_VM_KERNEL: '/no/kernel' };
+    for (const [name, bind, dest] of [
+      ['outer', 'folder', 'a'],
+      ['inner', 'folder', 'a/not-there'],
+      ['over', 'folder', 'where'],
+    ]) {
+      await world.write(`${name}/folder/file`, '');
+      const contents = `[{bind: ${bind}, dest: ${dest}}]`;
+      await world.write(`${name}/layer.spfs.yaml`, `api: spfs/v0/livelayer\ncontents: ${contents}\n`);
+    }
+    const file = (name: string) => join(world.files, name);
+    const run = (refs: string, ...options: readonly string[]) =>
+      world.trySpfs(['run', refs, ...options, '--', 'true'], boots);
+    const told = [
+      await run(`${file('outer')}+${file('inner')}`),
+      await run(`demo/layer+${file('over')}`),
+      await run('demo/layer', '--cwd', '/spfs/none'),
+      await run('demo/layer', '--cwd', '/none', '--root', world.name),
+    ];
+    expect(told.map(({ stderr, exitCode }) => [stderr, exitCode])).toEqual(
+      [
+        /inner\/layer\.spfs\.yaml: \/spfs\/a\/not-there has no place: .*outer\/layer\.spfs\.yaml.*\nnext: make \S+outer\/folder\/not-there, /,
+        /over\/layer\.spfs\.yaml: \/spfs\/where is a file there, and a folder is bound, in the stack\nnext: choose/,
+        /the working directory \/spfs\/none does not exist in the run\nnext: give a folder/,
+        /the working directory \/none does not exist in the run\nnext: give a folder/,
+      ].map((message) => [expect.stringMatching(message) as unknown, 125]),
     );
-    expect(await running.ended).toMatchObject({ exitCode: 125 });
   });
 
   it('does not mind a reader that stops', async () => {

@@ -1,2 +1,3 @@
 export { Browser, type Listing } from './browser.js';
+export { imageOf } from './image.js';
 export { bytesOf, printableName } from './names.js';

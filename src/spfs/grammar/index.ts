@@ -1,3 +1,4 @@
+export { isWithin } from './destination.js';
 export { parseEnvSpec } from './env-spec.js';
 export { describePlace } from './fault.js';
 export type { SpecFiles } from './files.js';
