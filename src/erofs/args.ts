@@ -21,9 +21,18 @@ export function convertTarArguments(o: { output: string; uuid: string; tar?: str
   return [...formats, ...reproducible, ...mergeable, '-U', o.uuid, o.output, ...(o.tar === undefined ? [] : [o.tar])];
 }
 
+/** Chunks of 64 KiB: those that are holes are not written, and the others are, once each. */
+const inChunks = ['--chunksize=65536'];
+
 /** Arguments that turn a directory into an image: overlay's own whiteouts stay as they are, so `--aufs` has no place here. */
-export function convertDirectoryArguments(o: { output: string; uuid: string; directory: string }): string[] {
-  return ['--quiet', ...reproducible, ...mergeable, '-U', o.uuid, o.output, o.directory];
+export function convertDirectoryArguments(o: {
+  output: string;
+  uuid: string;
+  directory: string;
+  chunks?: boolean;
+}): string[] {
+  const chunks = o.chunks === true ? inChunks : [];
+  return ['--quiet', ...reproducible, ...mergeable, ...chunks, '-U', o.uuid, o.output, o.directory];
 }
 
 /**

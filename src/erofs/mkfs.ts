@@ -1,9 +1,10 @@
 import { rm } from 'node:fs/promises';
 import { dirname } from 'node:path';
 import { isCode, SnapshotterError } from '../errors.js';
-import { outOfSpace, run } from '../host/index.js';
+import { digHoles, largeFiles, outOfSpace, requireFreeBytes, run } from '../host/index.js';
 import { convertDirectoryArguments, convertTarArguments } from './args.js';
 import { recordImplied, type Implied } from './implied.js';
+import { planFor, worthwhileHoles } from './sparse.js';
 import { trustOpaqueMarks } from './opaque.js';
 import type { Superblock } from './superblock.js';
 import { verifyLayer } from './verify.js';
@@ -62,23 +63,32 @@ export async function convertTar(o: ConvertTarOptions): Promise<Superblock> {
 
 /**
  * Turns a directory into an image, verified: an overlay's upper directory keeps its whiteouts and opaque marks
- * (`user.overlay.opaque` as `trusted.overlay.opaque`).
+ * (`user.overlay.opaque` as `trusted.overlay.opaque`). Holes of its files stay holes.
  *
- * @throws SnapshotterError as `convertTar` does.
+ * @throws SnapshotterError as `convertTar` does; `resource-exhausted` before anything is written when it cannot fit.
  */
 export async function convertDirectory(o: ConvertDirectoryOptions): Promise<Superblock> {
-  const { output, uuid, directory, mountNamespace } = o;
+  const { output, uuid, directory, mountNamespace, deadlineMs, signal } = o;
+  const what = `converting ${directory} to EROFS`;
+  const files = await largeFiles(directory, { scratch: `${output}.sizes`, mountNamespace, deadlineMs, signal });
+  const { chunks, writtenBytes } = planFor(files);
+  // Without large files it fits as well as all else does.
+  if (writtenBytes > 0) await requireFreeBytes(dirname(output), writtenBytes + reservedBytes, what);
   return makeImage(o, {
-    what: `converting ${directory} to EROFS`,
-    args: convertDirectoryArguments({ output, uuid, directory }),
+    what,
+    args: convertDirectoryArguments({ output, uuid, directory, chunks }),
     ...(mountNamespace === undefined ? {} : { mountNamespace }),
     check: async () => {
       await verifyLayer(output, uuid);
       await trustOpaqueMarks(output);
+      if (!chunks && files.holes >= worthwhileHoles) await digHoles(output, signal);
       return verifyLayer(output, uuid);
     },
   });
 }
+
+/** Bytes that stay free on the disk whatever a directory holds, for the daemon's own records and its neighbours. */
+const reservedBytes = 64 * 1024 * 1024;
 
 interface Making<T> {
   readonly what: string;

@@ -21,7 +21,7 @@ export { makePipe, type PipeEnd } from './pipes.js';
 export { PrivateMounts } from './private-mounts.js';
 export { bootId, findProcess, killGroup, pidNamespace } from './processes.js';
 export { asSnapshotterError, freeBytes, isOutOfSpace, outOfSpace, requireFreeBytes } from './space.js';
-export { dataRegions, dataRegionsOf, type Region } from './sparse.js';
+export { dataRegions, dataRegionsOf, digHoles, largeFiles, type LargeFiles, type Region } from './sparse.js';
 export { makeTemporaryFolder } from './temporary.js';
 export { Tail } from './tail.js';
 export { isOnPath, requireTool } from './tools.js';

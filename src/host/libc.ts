@@ -19,6 +19,12 @@ const lseekCall = libc.func('int64_t lseek(int fd, int64_t offset, int whence)')
   offset: number,
   whence: number,
 ) => number | bigint;
+const fallocateCall = libc.func('int fallocate(int fd, int mode, int64_t offset, int64_t length)') as (
+  fd: number,
+  mode: number,
+  offset: number,
+  length: number,
+) => number;
 const getCall = libc.func(
   'int64_t lgetxattr(const void *path, const void *name, void *value, size_t size)',
 ) as ReadCall;
@@ -175,6 +181,14 @@ export function seekData(fd: number, offset: number): number | undefined {
 /** Where the first hole begins at or after `offset`: the end of the file when there is none before. */
 export function seekHole(fd: number, offset: number): number {
   return Number(check(lseekCall(fd, offset, SEEK_HOLE), 'lseek'));
+}
+
+const FALLOC_FL_KEEP_SIZE = 0x01;
+const FALLOC_FL_PUNCH_HOLE = 0x02;
+
+/** Makes a stretch of a file, in bytes, a hole that reads as zeros. @throws ENOTSUP where the filesystem has no holes. */
+export function punchHole(fd: number, offset: number, length: number): void {
+  check(fallocateCall(fd, FALLOC_FL_KEEP_SIZE | FALLOC_FL_PUNCH_HOLE, offset, length), 'fallocate');
 }
 
 /** Bytes of the largest value and the longest list of names that Linux allows. */

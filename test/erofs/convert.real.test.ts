@@ -1,13 +1,15 @@
 import { execFileSync, spawn } from 'node:child_process';
-import { lstatSync, mkdirSync, openSync, closeSync, readFileSync, readlinkSync, statSync } from 'node:fs';
+import { randomBytes } from 'node:crypto';
+import { appendFileSync, closeSync, lstatSync, mkdirSync, openSync } from 'node:fs';
+import { readdirSync, readFileSync, readlinkSync, statSync } from 'node:fs';
 import { link, symlink, truncate, utimes, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { beforeEach, expect, it, onTestFinished } from 'vitest';
-import { convertDirectory, convertTar, layerUuid, readRootAttributes } from '../../src/erofs/index.js';
-import { getXattr, listXattrs, setXattr } from '../../src/host/index.js';
+import { convertDirectory, convertTar, layerUuid, mergeLayers, readRootAttributes } from '../../src/erofs/index.js';
+import { diskUsage, getXattr, listXattrs, setXattr } from '../../src/host/index.js';
 import { requires } from '../harness/requires.js';
 import { temporaryFolder } from '../host/temporary.js';
-import { deadlineMs, digestOf, directory, file, makeLayer, mounted, writeTar } from './images.js';
+import { deadlineMs, digestOf, directory, file, inOrder, makeLayer, mounted, writeTar } from './images.js';
 
 const uuid = layerUuid(digestOf('layer'));
 const run = (tool: string, ...args: string[]) => execFileSync(tool, args, { encoding: 'utf8', stdio: 'pipe' });
@@ -185,6 +187,45 @@ requires(
         expect(getXattr(join(image, name), 'user.other')?.toString()).toBe(name);
       }
     }
+  });
+
+  it.each([
+    ['that is mostly holes', 50, 1],
+    ['with more data than holes', 3, 5],
+  ])('whose sparse files stay sparse, merged too: a tree %s', async (_, holesMiB, dataMiB) => {
+    const upper = join(folder, 'upper');
+    mkdirSync(upper);
+    const sparse = join(upper, 'sparse');
+    const data = randomBytes(dataMiB * 2 ** 20);
+    await writeFile(sparse, data);
+    await truncate(sparse, (holesMiB + dataMiB) * 2 ** 20);
+    appendFileSync(sparse, 'end');
+    await link(sparse, join(upper, 'linked'));
+    const [first, second] = [join(folder, 'first.erofs'), join(folder, 'second.erofs')];
+    for (const output of [first, second]) await convertDirectory({ directory: upper, output, uuid, deadlineMs });
+    expect((await diskUsage(first)).bytes / 2 ** 20).toBeLessThan(dataMiB + 0.5);
+    expect(readFileSync(first).equals(readFileSync(second))).toBe(true);
+    run('fsck.erofs', first);
+    const image = await mounted(folder, first);
+    expect(readFileSync(join(image, 'sparse')).equals(readFileSync(sparse))).toBe(true);
+
+    const merged = join(folder, 'merged.erofs');
+    const layers = inOrder(await makeLayer(folder, 'lower', [file('a', 'a')]), first);
+    await mergeLayers({ layers, output: merged, deadlineMs });
+    const view = await mounted(folder, merged, layers);
+    expect(readFileSync(join(view, 'linked')).equals(readFileSync(sparse))).toBe(true);
+    expect(readdirSync(folder).filter((name) => name.endsWith('.sizes'))).toEqual([]);
+  });
+
+  it('unless a file in it reads as more than the disk has, and then nothing was written', async () => {
+    const upper = join(folder, 'upper');
+    mkdirSync(upper);
+    await writeFile(join(upper, 'sparse'), 'x');
+    await truncate(join(upper, 'sparse'), 2 ** 43);
+    const output = join(folder, 'layer.erofs');
+    const conversion = convertDirectory({ directory: upper, output, uuid, deadlineMs });
+    await expect(conversion).rejects.toMatchObject({ code: 'resource-exhausted' });
+    expect(readdirSync(folder)).toEqual(['upper']);
   });
 
   it('of the same bytes each time', async () => {
