@@ -65,6 +65,7 @@ export async function refuseUnmergeable(layers: OldestFirst<Layer>, o: Omit<Imag
  * When the tool crashed on layers or did not end: which of them is to blame.
  *
  * @throws SnapshotterError `data-loss` with the name of the first layer whose metadata is not sound, or that crashes it alone
+ *   while another does not
  */
 export async function blameLayer(error: unknown, layers: OldestFirst<string>, o: ImageOptions): Promise<void> {
   const crashed = isCrash(error);
@@ -72,7 +73,13 @@ export async function blameLayer(error: unknown, layers: OldestFirst<string>, o:
   const { output, signal } = o;
   for (const layer of layers) await checkTree(layer, { deadlineMs: aloneMs, signal });
   if (!crashed) return;
-  for (const layer of layers) await mergeAlone(layer, { output, signal, deadlineMs: aloneMs });
+  const alone: unknown[] = [];
+  for (const layer of layers) {
+    alone.push(await mergeAlone(layer, { output, signal, deadlineMs: aloneMs }).catch((failure: unknown) => failure));
+  }
+  const failures = alone.filter((failure) => failure !== undefined);
+  // A tool that crashes on all of them is broken, and says nothing of any.
+  if (failures.length > 0 && failures.length < layers.length) throw failures[0];
 }
 
 function isCrash(error: unknown): boolean {
