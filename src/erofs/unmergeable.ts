@@ -73,13 +73,24 @@ export async function blameLayer(error: unknown, layers: OldestFirst<string>, o:
   const { output, signal } = o;
   for (const layer of layers) await checkTree(layer, { deadlineMs: aloneMs, signal });
   if (!crashed) return;
-  const alone: unknown[] = [];
-  for (const layer of layers) {
-    alone.push(await mergeAlone(layer, { output, signal, deadlineMs: aloneMs }).catch((failure: unknown) => failure));
-  }
-  const failures = alone.filter((failure) => failure !== undefined);
+  const alone = await eachAlone(layers, { output, signal, deadlineMs: aloneMs });
+  const [first] = alone;
   // A tool that crashes on all of them is broken, and says nothing of any.
-  if (failures.length > 0 && failures.length < layers.length) throw failures[0];
+  if (first && alone.length < layers.length) throw first;
+}
+
+/** What is wrong with those that cannot be merged alone. */
+async function eachAlone(layers: OldestFirst<string>, o: ImageOptions): Promise<SnapshotterError[]> {
+  const failures: SnapshotterError[] = [];
+  for (const layer of layers) {
+    try {
+      await mergeAlone(layer, o);
+    } catch (error) {
+      if (!isCode(error, 'data-loss')) throw error;
+      failures.push(error);
+    }
+  }
+  return failures;
 }
 
 function isCrash(error: unknown): boolean {
