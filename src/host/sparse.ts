@@ -34,7 +34,7 @@ export function dataRegionsOf(fd: number): Region[] {
 }
 
 /** Bytes. Zeros shorter than this stay as they are: each hole costs the filesystem a record. */
-export const shortestHole = 64 * 1024;
+const shortestHole = 64 * 1024;
 const zeros = Buffer.alloc(shortestHole);
 /** Bytes read, and dug at once at most, before other work gets its turn. */
 const stretch = 16 * shortestHole;
