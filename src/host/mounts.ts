@@ -11,6 +11,8 @@ export interface MountPoint {
   readonly source: string;
   /** Path inside the mounted filesystem that is seen at `target`: `/` except for bind mounts. */
   readonly root: string;
+  /** What the host unmounts goes here too: the mount is a slave of one in another namespace. */
+  readonly follows: boolean;
   /** Options of the mount, then those of the filesystem. */
   readonly options: readonly string[];
 }
@@ -40,9 +42,9 @@ async function isMountPoint(target: string): Promise<boolean> {
   return (await listMounts()).some((mounted) => mounted.target === real);
 }
 
-/** Everything mounted in this process's namespace, in the order it was mounted. */
-export async function listMounts(): Promise<MountPoint[]> {
-  return parseMountInfo(await readFile('/proc/self/mountinfo', 'utf8'));
+/** Everything mounted in the namespace of a process, this one unless it is given, in the order it was mounted. */
+export async function listMounts(pid: number | 'self' = 'self'): Promise<MountPoint[]> {
+  return parseMountInfo(await readFile(`/proc/${pid}/mountinfo`, 'utf8'));
 }
 
 /**
@@ -51,7 +53,7 @@ export async function listMounts(): Promise<MountPoint[]> {
 export function parseMountInfo(text: string): MountPoint[] {
   return text.split('\n').flatMap((line) => {
     const [left, right] = line.split(' - ');
-    const [, , , root, target, options] = left?.split(' ') ?? [];
+    const [, , , root, target, options, ...fields] = left?.split(' ') ?? [];
     const [type, source, superOptions] = right?.split(' ') ?? [];
     if (root === undefined || target === undefined || options === undefined) return [];
     if (type === undefined || source === undefined) return [];
@@ -60,6 +62,7 @@ export function parseMountInfo(text: string): MountPoint[] {
       type,
       source: unescape(source),
       root: unescape(root),
+      follows: fields.some((field) => field.startsWith('master:')),
       options: [...options.split(','), ...(superOptions?.split(',') ?? [])].map(unescape),
     };
   });

@@ -1,10 +1,12 @@
 import { once } from 'node:events';
 import { constants, read as readCall } from 'node:fs';
 import { open, realpath, stat, type FileHandle } from 'node:fs/promises';
+import { delimiter } from 'node:path';
 import { promisify } from 'node:util';
 import { isCode, SnapshotterError } from '../errors.js';
 import { run } from './exec.js';
 import { attachLoopDevice, type AttachedLoop } from './loops.js';
+import { listMounts } from './mounts.js';
 import { makePipe } from './pipes.js';
 import { asSnapshotterError } from './space.js';
 
@@ -63,14 +65,19 @@ export class PrivateMounts {
   }
 
   /**
-   * What the host mounts or unmounts later shows here too, so that no disk of the host stays busy for this.
+   * The namespace begins as a copy of the host's. What the host mounts or unmounts later shows in it too, where the host shares its
+   * mounts, as systemd has it; where it does not, guests' disks are left out of the copy, since they would stay busy.
    *
+   * @param folder an existing one, below which everything will be mounted
    * @throws SnapshotterError of `run`: without CAP_SYS_ADMIN there is no such namespace
    */
-  static async open(): Promise<PrivateMounts> {
+  static async open(folder: string): Promise<PrivateMounts> {
     const holder = await Holder.start();
     try {
-      return new PrivateMounts(holder, await open(`/proc/${holder.pid}/ns/mnt`, constants.O_RDONLY));
+      const namespaceFile = await open(`/proc/${holder.pid}/ns/mnt`, constants.O_RDONLY);
+      const mounts = new PrivateMounts(holder, namespaceFile);
+      await mounts.#leaveOutDisks(folder);
+      return mounts;
     } catch (error) {
       await holder.end();
       throw asSnapshotterError(error, 'opening a mount namespace');
@@ -100,6 +107,22 @@ export class PrivateMounts {
     for (const root of this.#roots.reverse()) await root.close();
     await this.#namespaceFile.close();
     await this.#holder.end();
+  }
+
+  async #leaveOutDisks(folder: string): Promise<void> {
+    const needed = await realPaths([folder, ...(process.env['PATH'] ?? '').split(delimiter)]);
+    const disks = (await listMounts(this.#holder.pid)).filter(
+      ({ target, type, source, follows }) =>
+        !follows &&
+        (source.startsWith('/dev/loop') || type === 'overlay' || type.startsWith('fuse')) &&
+        !needed.some((path) => path === target || target === '/' || path.startsWith(`${target}/`)),
+    );
+    if (disks.length === 0) return;
+    const targets = disks.map(({ target }) => target).reverse();
+    // One of them may have gone with another. What stays is busy for a little longer than the host thinks.
+    await run('umount', ['--lazy', '--', ...targets], { deadlineMs, mountNamespace: this.namespace }).catch(
+      () => undefined,
+    );
   }
 
   /** An absolute link would lead out of the namespace, so none is followed here; and a folder with nothing on it is not taken. */
@@ -203,6 +226,10 @@ class Holder {
   end(): Promise<void> {
     return this.#end();
   }
+}
+
+async function realPaths(paths: readonly string[]): Promise<string[]> {
+  return Promise.all(paths.map((path) => realpath(path).catch(() => path)));
 }
 
 function pathOf({ fd }: { readonly fd: number }): string {

@@ -165,7 +165,7 @@ function convert(context: Context, conversion: Conversion, { name, signal }: Com
 function convertImage(context: Context, folder: SnapshotFolder, output: string, request: CommitRequest) {
   const { labels, signal } = request;
   return withScope(context.log, async (scope) => {
-    const mounts = await PrivateMounts.open();
+    const mounts = await PrivateMounts.open(context.paths.snapshots);
     scope.defer('mounts', () => mounts.close());
     const upper = await mountUpper(scope, mounts, folder, { quiesced: isQuiesced(labels), signal });
     await mustBeWholeUpper(upper.path);

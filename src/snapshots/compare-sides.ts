@@ -70,7 +70,7 @@ type Reading = Omit<Mounting, 'mounts'>;
 
 function mounted<T>(reading: Reading, work: (mounting: Mounting, scope: Scope) => Promise<T>): Promise<T> {
   return withScope(reading.context.log, async (scope) => {
-    const mounts = await PrivateMounts.open();
+    const mounts = await PrivateMounts.open(reading.context.paths.snapshots);
     scope.defer('mounts', () => mounts.close());
     return work({ ...reading, mounts }, scope);
   });

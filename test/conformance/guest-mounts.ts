@@ -1,7 +1,7 @@
 import { mkdir, mkdtemp, open, rm, type FileHandle } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { run } from '../../src/host/index.js';
+import { listLoopDevices, run } from '../../src/host/index.js';
 import type { Mount } from '../../src/vocabulary.js';
 
 const deadlineMs = 60_000;
@@ -92,25 +92,22 @@ export class Guest {
     const target = await this.#place();
     const typed = type === undefined ? [] : ['-t', type];
     await run('mount', [...typed, '-o', options.join(','), source, target], { deadlineMs });
-    this.#undo.push(() => this.#unmount(target, type));
+    this.#undo.push(() => this.#unmount(target, type, source));
     return target;
   }
 
   /**
-   * What was written must be in the image when this returns, as when a guest has powered off. The last unmount would do that, but
-   * a process that was started meanwhile in a mount namespace of its own may still hold the filesystem.
+   * What was written must be in the image when this returns, and the image free, as when a guest has powered off. The last unmount
+   * does that, but a process that was started meanwhile in a mount namespace of its own may hold the filesystem for a moment.
    */
-  async #unmount(target: string, type: string | undefined): Promise<void> {
+  async #unmount(target: string, type: string | undefined, image: string): Promise<void> {
     if (type === 'ext4') await run('sync', ['--file-system', target], { deadlineMs });
-    for (let attempt = 1; ; attempt += 1) {
-      try {
-        await run('umount', [target], { deadlineMs });
-        return;
-      } catch (error) {
-        if (attempt === 20) throw error;
-        await new Promise((resolve) => setTimeout(resolve, 100));
-      }
-    }
+    await patiently(() => run('umount', [target], { deadlineMs }));
+    if (type !== 'ext4') return;
+    await patiently(async () => {
+      const used = (await listLoopDevices()).some((loop) => loop.image === image && loop.autoclear);
+      if (used) throw new Error(`the filesystem in ${image} is still mounted somewhere`);
+    });
   }
 
   /** A new, empty folder that the root of a guest may stand on. */
@@ -123,5 +120,18 @@ export class Guest {
 
   async #unwind(to: number): Promise<void> {
     while (this.#undo.length > to) await this.#undo.pop()!();
+  }
+}
+
+/** Two seconds at the most. */
+async function patiently(work: () => Promise<unknown>): Promise<void> {
+  for (let attempt = 1; ; attempt += 1) {
+    try {
+      await work();
+      return;
+    } catch (error) {
+      if (attempt === 20) throw error;
+      await new Promise((resolve) => setTimeout(resolve, 100));
+    }
   }
 }

@@ -13,8 +13,9 @@ test('mountinfo lines are read with optional fields, escapes and both kinds of o
       type: 'ext3',
       source: '/dev/root',
       root: '/mnt1',
+      follows: true,
       options: ['rw', 'noatime', 'rw', 'errors=continue'],
     },
-    { target: '/proc', type: 'proc', source: 'proc', root: '/', options: ['rw', 'rw'] },
+    { target: '/proc', type: 'proc', source: 'proc', root: '/', follows: false, options: ['rw', 'rw'] },
   ]);
 });

@@ -3,7 +3,7 @@ import { join } from 'node:path';
 import { PrivateMounts, run } from '../../src/host/index.js';
 
 const [image = '', target = ''] = process.argv.slice(2);
-const mounts = await PrivateMounts.open();
+const mounts = await PrivateMounts.open(target);
 await mounts.mountReadOnly({ image, target, type: 'ext4' });
 const options = { deadlineMs: 60_000, mountNamespace: mounts.namespace };
 const { stdout } = await run('cat', [join(target, 'file')], options);

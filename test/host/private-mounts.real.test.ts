@@ -44,7 +44,7 @@ requires(
 )('an image that is mounted for this process alone', () => {
   test('shows its files, read-only and harmless, to it and to children it lets in, and to nobody else', async () => {
     const { folder, image, target } = await ext4Image();
-    const mounts = await PrivateMounts.open();
+    const mounts = await PrivateMounts.open(folder);
     onTestFinished(() => mounts.close());
     const path = await mounts.mountReadOnly({ image, target, type: 'ext4', options: ['noload'] });
     expect(await readFile(join(path, 'file'), 'utf8')).toBe('inside');
@@ -125,7 +125,7 @@ requires(
     await run('mkfs.erofs', ['--quiet', '--aufs', image, ...devices], { deadlineMs });
     const [merged, whole] = [join(folder, 'merged'), join(folder, 'whole')];
     for (const target of [merged, whole]) await mkdir(target);
-    const mounts = await PrivateMounts.open();
+    const mounts = await PrivateMounts.open(folder);
     onTestFinished(() => mounts.close());
     const path = await mounts.mountReadOnly({ image, devices, target: merged, type: 'erofs' });
     expect((await readdir(path)).sort()).toEqual(['file-0', 'file-1']);
@@ -139,8 +139,18 @@ requires(
     expect(await seenByTheHost(folder)).toEqual([]);
   });
 
+  test('leaves a disk alone that the host has mounted: it is free once the host has unmounted it', async () => {
+    const { folder, image, target } = await ext4Image();
+    await run('mount', ['-o', 'loop', image, target], { deadlineMs });
+    await run('mount', ['--make-private', target], { deadlineMs });
+    const mounts = await PrivateMounts.open(folder);
+    onTestFinished(() => mounts.close());
+    await run('umount', [target], { deadlineMs });
+    expect(await seenByTheHost(folder)).toEqual([]);
+  });
+
   test('a tool that is not installed is told as such', async () => {
-    const mounts = await PrivateMounts.open();
+    const mounts = await PrivateMounts.open('/');
     onTestFinished(() => mounts.close());
     const running = run('no-such-tool', [], { deadlineMs, mountNamespace: mounts.namespace });
     await expect(running).rejects.toMatchObject({ code: 'unavailable', next: 'install no-such-tool' });
