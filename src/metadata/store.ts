@@ -5,10 +5,11 @@ import type { Logger } from '../log.js';
 import { snapshotRefLabel, type NewestFirst } from '../vocabulary.js';
 import { readChain } from './chain.js';
 import { Connection } from './connection.js';
-import { childKey, childRange, fromLevel, idKey } from './database.js';
+import { childKey, childRange, countersKey, formatKey, fromLevel, idKey } from './database.js';
 import { abridged } from './keys.js';
 import { rebuildDatabase, type RebuildReport } from './rebuild.js';
 import { parseRecord, type SnapshotRecord } from './record.js';
+import { recogniseDatabase, type Recognised } from './recognise.js';
 import { RefIndex } from './ref-index.js';
 import { byBytes, Transaction } from './transaction.js';
 
@@ -56,6 +57,11 @@ export class MetadataStore {
    */
   static rebuild(folder: string, records: AsyncIterable<SnapshotRecord>, log: Logger): Promise<RebuildReport> {
     return rebuildDatabase(folder, records, log);
+  }
+
+  /** Whether `folder` holds a database of this store, of whatever format version; nothing in it is changed. */
+  static recognise(folder: string): Promise<Recognised> {
+    return recogniseDatabase(folder, [formatKey, countersKey]);
   }
 
   async get(key: string): Promise<SnapshotRecord | undefined> {

@@ -7,6 +7,7 @@ import type { SnapshotRecord } from '../metadata/index.js';
 import { isDigest, snapshotRefLabel, type Digest } from '../vocabulary.js';
 import type { Context } from './context.js';
 import { protect } from './protect.js';
+import { mark } from './ownership.js';
 import { isRecorded, mustBeFree, usableParent, writeRecordFile } from './records.js';
 import type { CreateRequest } from './requests.js';
 import { mayBeAdopted, mayShare, namedLayer, type NamedLayer } from './sharing.js';
@@ -130,6 +131,7 @@ async function fill(context: Context, id: number, holders: readonly HeldLayer[])
   const { paths, log } = context;
   const folder = paths.snapshot(id);
   await mkdir(folder.path, { mode: 0o700 });
+  await mark(folder.ownMarker);
   await writeFile(folder.marker, '');
   for (const held of holders) {
     try {

@@ -9,6 +9,7 @@ import { newestFirst, oldestFirst, type Mount, type OldestFirst } from '../vocab
 import { abortable } from './abortable.js';
 import { refuseWhatIsHere } from './adoptable.js';
 import type { Context } from './context.js';
+import { mark } from './ownership.js';
 import type { SnapshotFolder } from './paths.js';
 import { isRecorded, mustBeFree, mustBeSound, usableParent, writeRecordFile } from './records.js';
 import { writableBytesOf, type CreateRequest } from './requests.js';
@@ -100,6 +101,7 @@ async function fill(
   signal: AbortSignal | undefined,
 ): Promise<void> {
   await mkdir(folder.path, { mode: 0o700 });
+  await mark(folder.ownMarker);
   await writeFile(folder.marker, '');
   await mkdir(folder.upper, { mode: 0o755 });
   if (record.role === 'container') {

@@ -4,8 +4,12 @@ import { temporaryBeside, temporaryPrefix } from '../host/index.js';
 
 /** Names below the root, and inside a snapshot's folder. VM runtimes rely on them; they do not change. */
 const names = {
+  lock: 'lock',
+  metadata: 'metadata.db',
   snapshots: 'snapshots',
   trash: 'trash',
+  ahead: 'ahead',
+  own: '.erofs-snapshotter-leveldb',
   marker: '.erofslayer',
   record: 'snapshot.json',
   upper: 'fs',
@@ -26,7 +30,12 @@ export class SnapshotFolder {
     this.path = path;
   }
 
-  /** Says that the folder is ours, whatever else is lost. */
+  /** Says that the folder is ours, whatever else is lost: no other program has this name. The first thing in a folder. */
+  get ownMarker(): string {
+    return join(this.path, names.own);
+  }
+
+  /** What consumers look for. containerd's erofs snapshotter and others put it into theirs, so it proves nothing. */
   get marker(): string {
     return join(this.path, names.marker);
   }
@@ -82,12 +91,17 @@ export class RootPaths {
     this.root = resolve(root);
   }
 
+  /** Says that the root is ours: no other program has this name. */
+  get ownMarker(): string {
+    return join(this.root, names.own);
+  }
+
   get lock(): string {
-    return join(this.root, 'lock');
+    return join(this.root, names.lock);
   }
 
   get metadata(): string {
-    return join(this.root, 'metadata.db');
+    return join(this.root, names.metadata);
   }
 
   /** Where a metadata.db that cannot be read is kept when it is rebuilt. */
@@ -105,7 +119,7 @@ export class RootPaths {
 
   /** Layers that have no snapshot yet. Nothing in here outlives the process. */
   get aheads(): string {
-    return join(this.root, 'ahead');
+    return join(this.root, names.ahead);
   }
 
   ahead(name: string): string {
@@ -152,6 +166,12 @@ export class RootPaths {
     const parts = relative(this.snapshots, path).split(sep);
     const id = parts.length === 2 ? parseId(parts[0]) : undefined;
     return id !== undefined && this.snapshot(id).layer(parts[1] ?? '') === path ? id : undefined;
+  }
+
+  /** True for names that {@link trashed} gives. */
+  isTrashName(name: string): boolean {
+    const [id, attempt, ...more] = name.split('-');
+    return parseId(id) !== undefined && /^\d+$/.test(attempt ?? '') && more.length === 0;
   }
 
   trashed(id: number, attempt: number): string {

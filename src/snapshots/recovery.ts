@@ -11,6 +11,7 @@ import type { Context } from './context.js';
 import { exists } from './exists.js';
 import { releaseLeftovers } from './leftovers.js';
 import { readRecordFile, snapshotIds } from './open-metadata.js';
+import { mark } from './ownership.js';
 import type { SnapshotFolder } from './paths.js';
 import { refreshRecordFile } from './records.js';
 import { moveToTrash, trashedIds } from './trash.js';
@@ -107,6 +108,10 @@ async function tidy(
 ): Promise<string | undefined> {
   await sweep(context, folder.path);
   await removeMountPoint(folder);
+  // Releases before the marker made folders without it.
+  await mark(folder.ownMarker).catch((error: unknown) => {
+    context.log.warn({ err: error, snapshot: record.id }, 'could not mark the folder of this snapshot');
+  });
   await refreshRecordFile(context, record).catch((error: unknown) => {
     // The database has the record: a copy that cannot be written now is no reason to refuse the snapshot.
     context.log.warn({ err: error, snapshot: record.id }, 'could not write snapshot.json again');
@@ -141,7 +146,11 @@ async function settleUnknowns(context: RecoveryContext, ids: readonly number[], 
     try {
       if (await exists(folder.record)) records.push(await readRecordFile(paths, id));
       else if (await abandoned(context, folder)) tally.finished += 1;
-      else log.warn({ path: folder.path }, 'this folder is not a snapshot of ours and is left alone');
+      else
+        log.warn(
+          { path: folder.path },
+          'this folder is not surely ours, and is kept: remove it by hand when it is of no use',
+        );
     } catch (error) {
       log.error({ err: error, path: folder.path }, kept);
     }
@@ -153,7 +162,7 @@ const kept = 'this folder belongs to no snapshot and is kept: look at it and rem
 
 /** Puts away what a Prepare left that ended before its record was written: marked as ours, or not even that, and then empty. */
 async function abandoned(context: RecoveryContext, folder: SnapshotFolder): Promise<boolean> {
-  if (await exists(folder.marker)) {
+  if (await exists(folder.ownMarker)) {
     await moveToTrash(context, folder.id);
     return true;
   }

@@ -19,6 +19,7 @@ import { KeyLocks } from '../key-locks.js';
 import { MergedImages } from './merged-images.js';
 import { mountsOf } from './mounts.js';
 import { openMetadata } from './open-metadata.js';
+import { claimRoot } from './ownership.js';
 import { RootPaths } from './paths.js';
 import { existing, writeRecordFile } from './records.js';
 import { recover, type RecoveryReport } from './recovery.js';
@@ -70,8 +71,8 @@ export class Snapshotter {
   /**
    * Makes the root when it is missing (mode 0700) and takes its lock, for this process alone.
    *
-   * @throws SnapshotterError `failed-precondition` when another process uses the root, or it cannot be made; `invalid-argument` for a
-   *   default size out of range
+   * @throws SnapshotterError `failed-precondition` when another process uses the root, or it is another program's or cannot be made;
+   *   `invalid-argument` for a default size out of range
    */
   static async open(options: SnapshotterOptions): Promise<Snapshotter> {
     const { minimum, maximum } = writableLayerLimits;
@@ -81,7 +82,8 @@ export class Snapshotter {
       });
     }
     const paths = new RootPaths(options.root);
-    for (const folder of [paths.root, paths.snapshots, paths.trash, paths.aheads]) await makeFolder(folder, 0o700);
+    await claimRoot(paths, options.log);
+    for (const folder of [paths.snapshots, paths.trash, paths.aheads]) await makeFolder(folder, 0o700);
     return new Snapshotter(options, paths, await lockExclusively(paths.lock));
   }
 

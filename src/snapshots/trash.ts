@@ -52,6 +52,10 @@ export async function eraseTrash(context: EraseContext & Pick<Context, 'store'>)
   // In its turn with removals: a folder whose removal is not recorded yet may have to go back to its place.
   const names = await store.exclusive('look into the trash', () => readdir(paths.trash));
   for (const name of names) {
+    if (!paths.isTrashName(name)) {
+      log.warn({ folder: name }, 'this is not a removed snapshot, and is kept in the trash');
+      continue;
+    }
     try {
       await erase(context, join(paths.trash, name));
       erased += 1;

@@ -199,6 +199,7 @@ export const operations: Readonly<Record<string, Operation>> = {
       await mkdir(join(root, 'trash', '90-0'));
       await writeFile(join(root, 'trash', '90-0', 'file'), '');
       await mkdir(join(root, 'snapshots', '91', 'fs'), { recursive: true });
+      await writeFile(join(root, 'snapshots', '91', '.erofs-snapshotter-leveldb'), '');
       await writeFile(join(root, 'snapshots', '91', '.erofslayer'), '');
       await writeFile(join(root, 'snapshots', '1', '.tmp-0123456789abcdef-fsmeta.erofs'), 'unfinished');
     },

@@ -141,6 +141,7 @@ requires(
       await writeFile(join(snapshotFolder(world, 88), 'precious'), 'mine');
       await mkdir(snapshotFolder(world, 89));
       await mkdir(join(snapshotFolder(world, 90), 'fs'), { recursive: true });
+      await writeFile(join(snapshotFolder(world, 90), '.erofs-snapshotter-leveldb'), '');
       await writeFile(join(snapshotFolder(world, 90), '.erofslayer'), '');
       await writeFile(join(snapshotFolder(world, 3), '.tmp-0123-layer.erofs'), 'half');
       await writeFile(join(world.root, 'snapshots', '.tmp-0123-x'), 'half');

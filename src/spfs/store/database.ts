@@ -4,7 +4,7 @@ import { dirname } from 'node:path';
 import { Level } from 'level';
 import { errnoOf, SnapshotterError, type ErrorCode } from '../../errors.js';
 import { asSnapshotterError, syncFolder } from '../../host/index.js';
-import { fromLevel } from '../../metadata/index.js';
+import { fromLevel, recogniseDatabase, type Recognised } from '../../metadata/index.js';
 
 const tableOf = (level: Level, name: string) => level.sublevel(name);
 type Table = ReturnType<typeof tableOf>;
@@ -62,6 +62,11 @@ export async function openDatabase(folder: string): Promise<{ database: Database
     await database.level.close();
     throw fromStore(error, folder);
   }
+}
+
+/** Whether `folder` holds a database of this store, of whatever format version; nothing in it is changed. */
+export function recogniseStore(folder: string): Promise<Recognised> {
+  return recogniseDatabase(folder, [formatKey, idKey, countersKey]);
 }
 
 /** What a LevelDB error means here. Any other error passes through. */

@@ -1,10 +1,15 @@
 import { constants } from 'node:fs';
-import { access, readdir, stat } from 'node:fs/promises';
+import { access, readdir, stat, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
-import { describeError, SnapshotterError } from '../../errors.js';
-import { makeFolder } from '../../host/index.js';
+import { describeError, errnoOf, SnapshotterError } from '../../errors.js';
+import { asSnapshotterError, makeFolder } from '../../host/index.js';
+import { recogniseStore } from './database.js';
 
 const lockName = 'lock';
+const databaseName = 'store.db';
+/** Says that the folder is ours; no other program has this name, where many have a `lock`. */
+const markerName = '.spfs-erofs-store';
+const markerText = 'This folder belongs to the spfs that comes with erofs-snapshotter.\n';
 
 const choose = 'name an empty or new folder with SPIN_SPFS_STORAGE_ROOT, or with spin_root in [storage] of spfs.toml';
 
@@ -13,7 +18,7 @@ export function lockPath(root: string): string {
 }
 
 export function databasePath(root: string): string {
-  return join(root, 'store.db');
+  return join(root, databaseName);
 }
 
 /**
@@ -37,11 +42,26 @@ export async function prepareRoot(root: string): Promise<void> {
     throw refused(root, 'can be written by other users than its owner', `chmod go-w ${root}, or choose another one`);
   }
   const names = await usable(root);
-  if (names.length === 0 || names.includes(lockName)) return;
-  const found = names.slice(0, 3).join(', ');
-  const isRepository = ['objects', 'payloads', 'tags'].every((name) => names.includes(name));
-  const what = isRepository ? 'is a repository of the original spfs' : `holds what is not this program's (${found})`;
-  throw refused(root, what, `${choose}; SPFS_STORAGE_ROOT and storage.root move the store of the original spfs, too`);
+  if (names.includes(markerName)) return;
+  if (!(await isOurs(root, names))) {
+    const found = names.slice(0, 3).join(', ');
+    const isRepository = ['objects', 'payloads', 'tags'].every((name) => names.includes(name));
+    const what = isRepository ? 'is a repository of the original spfs' : `holds what is not this program's (${found})`;
+    throw refused(root, what, `${choose}; SPFS_STORAGE_ROOT and storage.root move the store of the original spfs, too`);
+  }
+  await writeFile(join(root, markerName), markerText, { flag: 'wx', mode: 0o600 }).catch((error: unknown) => {
+    if (errnoOf(error) !== 'EEXIST') throw asSnapshotterError(error, `marking ${root}`, root);
+  });
+}
+
+/** An empty folder becomes ours; one of a release without the marker is recognised by its database, which is not changed for that. */
+async function isOurs(root: string, names: readonly string[]): Promise<boolean> {
+  if (names.every((name) => name === 'lost+found')) return true;
+  const known = [lockName, databaseName, `${databaseName}.unfinished`];
+  if (!names.includes(lockName) || !names.every((name) => known.includes(name))) return false;
+  if (!names.includes(databaseName)) return true;
+  // One that is damaged is told later, and left as it is.
+  return (await recogniseStore(databasePath(root))) !== 'foreign';
 }
 
 async function usable(root: string): Promise<string[]> {

@@ -129,5 +129,5 @@ test('what a crash left of a database that was being made is made anew', async (
   await mkdir(join(root, 'store.db.unfinished'));
   await writeFile(join(root, 'store.db.unfinished', 'CURRENT'), 'half');
   await tag(new SpfsStore({ root, log }), ['t', red]);
-  expect((await readdir(root)).sort()).toEqual(['lock', 'store.db']);
+  expect((await readdir(root)).sort()).toEqual(['.spfs-erofs-store', 'lock', 'store.db']);
 });

@@ -1,5 +1,5 @@
 import { execFile } from 'node:child_process';
-import { chmod, chown, mkdir, rm, stat, writeFile } from 'node:fs/promises';
+import { chmod, chown, mkdir, readdir, rm, stat, writeFile } from 'node:fs/promises';
 import { dirname, join } from 'node:path';
 import { promisify } from 'node:util';
 import { Level } from 'level';
@@ -11,6 +11,18 @@ import { coded, freshRoot, layer, log, tag } from './support.js';
 const run = promisify(execFile);
 const read = (root: string) => new SpfsStore({ root, log, waitMs: 100 }).read((view) => view.tags());
 
+const marker = '.spfs-erofs-store';
+
+test('a storage root of a release without the marker is recognised by its database, or by its lock alone, and marked', async () => {
+  for (const left of [['lock', 'store.db'], ['lock']]) {
+    const root = await freshRoot();
+    await tag(new SpfsStore({ root, log }), ['kept', layer('kept')]);
+    for (const name of await readdir(root)) if (!left.includes(name)) await rm(join(root, name), { recursive: true });
+    expect(await read(root)).toHaveLength(left.length - 1);
+    expect(await readdir(root)).toContain(marker);
+  }
+});
+
 describe('a storage root that is refused', () => {
   test.for<[string, (root: string) => Promise<unknown>, string, string]>([
     ['a file', (root) => writeFile(root, ''), 'cannot be made', 'choose another'],
@@ -21,6 +33,8 @@ describe('a storage root that is refused', () => {
       'is a repository of the original spfs',
       'SPIN_SPFS_STORAGE_ROOT',
     ],
+    ['a folder of another program that has a lock too', (root) => locked(root), '(lock, payloads)', ''],
+    ['a folder with the LevelDB of another program', (root) => foreignStore(root), '(lock, store.db)', ''],
     ['a folder that others can write', (root) => open(root), 'can be written by other users', 'chmod go-w'],
   ])('%s', async ([, make, message, next]) => {
     const root = await freshRoot();
@@ -30,7 +44,7 @@ describe('a storage root that is refused', () => {
       message: expect.stringContaining(message) as string,
       next: expect.stringContaining(next) as string,
     });
-    if ((await stat(root)).isDirectory()) await expect(stat(join(root, 'store.db'))).rejects.toThrow('ENOENT');
+    if ((await stat(root)).isDirectory()) expect(await readdir(root)).not.toContain(marker);
   });
 
   async function foreign(root: string): Promise<void> {
@@ -41,6 +55,19 @@ describe('a storage root that is refused', () => {
   async function repository(root: string): Promise<void> {
     for (const name of ['objects', 'payloads', 'renders', 'tags']) await mkdir(join(root, name), { recursive: true });
     await chmod(root, 0o700);
+  }
+
+  async function locked(root: string): Promise<void> {
+    await mkdir(join(root, 'payloads'), { recursive: true, mode: 0o700 });
+    await writeFile(join(root, 'lock'), '');
+  }
+
+  async function foreignStore(root: string): Promise<void> {
+    await mkdir(root, { mode: 0o700 });
+    await writeFile(join(root, 'lock'), '');
+    const level = new Level(join(root, 'store.db'));
+    await level.put('!meta!format', '1');
+    await level.close();
   }
 
   async function open(root: string): Promise<void> {
