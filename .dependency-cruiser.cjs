@@ -7,7 +7,7 @@ const levels = [
   ['snapshots', 'diff'],
   ['layers', 'metadata'],
   ['erofs', 'vmdk', 'ext4', 'containerd'],
-  ['protocol'],
+  ['protocol', 'settings'],
   ['host'],
 ];
 

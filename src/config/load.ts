@@ -1,24 +1,18 @@
-import type { z } from 'zod';
 import { SnapshotterError } from '../errors.js';
-import { readConfigFile, type ConfigFile } from './file.js';
+import { loadSettings, nearestKey, readToml, type Given, type ValuesOf } from '../settings/index.js';
 import { defaultConfigFile, flagOf, settings, type Setting, type SettingName } from './settings.js';
 
-type Values = { readonly [Name in Exclude<SettingName, 'socketGid'>]: z.infer<(typeof settings)[Name]['schema']> };
-
 /** The daemon's whole configuration, validated and frozen. */
-export interface Config extends Values {
+export interface Config extends Omit<ValuesOf<typeof settings>, 'socketGid'> {
   /** The group that may connect besides root, when there is one. */
   readonly socketGid?: number;
   /** The file that was read, when one was. */
   readonly configFile?: string;
 }
 
-export interface ConfigSources {
-  /** What flags were given, as text. */
-  readonly flags: Readonly<Partial<Record<SettingName, string>>>;
+export interface ConfigSources extends Pick<Given<SettingName>, 'flags' | 'environment'> {
   /** `--config`: a file that must exist. */
   readonly configFile?: string | undefined;
-  readonly environment: Readonly<Record<string, string | undefined>>;
   /** Another place for the file that is read when `configFile` is not given; for tests. */
   readonly defaultConfigFile?: string;
 }
@@ -29,44 +23,33 @@ export interface ConfigSources {
  * @throws SnapshotterError `invalid-argument` naming the source, the value and what is wrong with it.
  */
 export async function loadConfig(sources: ConfigSources): Promise<Config> {
-  const file = await readConfigFile(
-    sources.configFile ?? sources.defaultConfigFile ?? defaultConfigFile,
-    Object.values(settings).map((setting) => setting.toml),
-    { optional: sources.configFile === undefined },
-  );
-  const entries = (Object.keys(settings) as SettingName[]).flatMap((name) => {
-    const value = valueOf(name, settings[name], sources, file);
-    return value === undefined ? [] : [[name, value] as const];
+  const { flags, environment, configFile } = sources;
+  const path = configFile ?? sources.defaultConfigFile ?? defaultConfigFile;
+  const table = await readToml(path, { optional: configFile === undefined });
+  const values = new Map(Object.entries(table ?? {}));
+  refuseUnknown(path, [...values.keys()]);
+  const config = loadSettings<SettingName, Setting>(settings, placesOf, {
+    flags,
+    environment,
+    files: [{ path, values }],
   });
-  const config = { ...Object.fromEntries(entries), ...(file === undefined ? {} : { configFile: file.path }) };
-  return Object.freeze(config as unknown as Config);
+  return Object.freeze({ ...config, ...(table === undefined ? {} : { configFile: path }) } as Config);
 }
 
-function valueOf(name: SettingName, setting: Setting, sources: ConfigSources, file: ConfigFile | undefined): unknown {
-  const flag = sources.flags[name];
-  if (flag !== undefined) return validated(setting, flag, `flag ${flagOf(setting) ?? setting.toml}`);
-
-  const variable = setting.environment;
-  const environment = variable === undefined ? undefined : sources.environment[variable];
-  if (variable !== undefined && environment !== undefined && environment !== '') {
-    return validated(setting, environment, `environment ${variable}`);
-  }
-
-  const key = file?.values[setting.toml];
-  if (file !== undefined && key !== undefined) return validated(setting, key, `file ${file.path} key ${setting.toml}`);
-
-  const fallback = setting.fallback();
-  return fallback === undefined ? undefined : validated(setting, fallback, `default of ${setting.toml}`);
+function placesOf(setting: Setting) {
+  const { toml, environment } = setting;
+  const names = [{ variables: environment === undefined ? [] : [environment], keys: [toml] }];
+  return { name: toml, flag: flagOf(setting), names };
 }
 
-function validated(setting: Setting, value: unknown, source: string): unknown {
-  const result = setting.schema.safeParse(value);
-  if (result.success) return result.data;
-  const why = result.error.issues[0]?.message ?? 'is not valid';
-  throw new SnapshotterError('invalid-argument', `${source}: ${shown(value)} ${why}`, { facts: { source } });
-}
-
-/** TOML knows no null and no undefined, so there is always something to show. */
-function shown(value: unknown): string {
-  return JSON.stringify(value).slice(0, 200);
+/** The file is this program's alone: a key that is not known is a slip of the pen. */
+function refuseUnknown(path: string, keys: readonly string[]): void {
+  const known = Object.values<Setting>(settings).map(({ toml }) => toml);
+  const unknown = keys.find((key) => !known.includes(key));
+  if (unknown === undefined) return;
+  const nearest = nearestKey(unknown, known);
+  throw new SnapshotterError('invalid-argument', `file ${path} key ${unknown}: there is no such setting`, {
+    facts: { path, key: unknown, ...(nearest === undefined ? {} : { nearest }) },
+    next: nearest === undefined ? `the settings are ${known.join(', ')}` : `the nearest one is ${nearest}`,
+  });
 }

@@ -1,21 +1,23 @@
 import { availableParallelism } from 'node:os';
-import type { z } from 'zod';
 import { writableLayerLimits } from '../ext4/index.js';
-import { countOf, group, logLevel, namespace, oneOf, rootPath, sizeWithin, socketPath, yesOrNo } from './values.js';
+import {
+  countOf,
+  logLevel,
+  oneOf,
+  sizeWithin,
+  socketPath,
+  yesOrNo,
+  type Setting as AnySetting,
+} from '../settings/index.js';
+import { group, namespace, rootPath } from './values.js';
 
-/** One thing that can be configured: where it is given, what it may be, and what it is when it is not given. */
-export interface Setting {
+/** One thing that can be configured, and where it is given. */
+export interface Setting extends AnySetting {
   /** The name in a TOML file; the flag is the same with `--` and hyphens. */
   readonly toml: string;
   /** How `--help` shows the flag's value; a setting without it has no flag. */
   readonly argument?: string;
   readonly environment?: string;
-  /** What a user reads as the default. */
-  readonly default: string;
-  /** What is parsed when nobody gives the setting; undefined where being absent means something. */
-  readonly fallback: () => string | number | boolean | undefined;
-  readonly meaning: string;
-  readonly schema: z.ZodType;
 }
 
 /** In the order that `--help` and the documentation show. */
@@ -25,7 +27,7 @@ export const settings = {
     argument: '<folder>',
     environment: 'EROFS_SNAPSHOTTER_ROOT',
     default: '/var/lib/spin-stack/erofs-snapshotter',
-    fallback: () => '/var/lib/spin-stack/erofs-snapshotter',
+    fallback: '/var/lib/spin-stack/erofs-snapshotter',
     meaning: 'folder that holds all snapshots and their records',
     schema: rootPath,
   },
@@ -34,7 +36,7 @@ export const settings = {
     argument: '<socket>',
     environment: 'EROFS_SNAPSHOTTER_ADDRESS',
     default: '/run/spin-stack/erofs-snapshotter.sock',
-    fallback: () => '/run/spin-stack/erofs-snapshotter.sock',
+    fallback: '/run/spin-stack/erofs-snapshotter.sock',
     meaning: 'unix socket to listen on',
     schema: socketPath,
   },
@@ -43,7 +45,7 @@ export const settings = {
     argument: '<socket>',
     environment: 'CONTAINERD_ADDRESS',
     default: '/run/containerd/containerd.sock',
-    fallback: () => '/run/containerd/containerd.sock',
+    fallback: '/run/containerd/containerd.sock',
     meaning: "containerd's unix socket, for reading layers",
     schema: socketPath,
   },
@@ -52,7 +54,7 @@ export const settings = {
     argument: '<name>',
     environment: 'CONTAINERD_NAMESPACE',
     default: 'default',
-    fallback: () => 'default',
+    fallback: 'default',
     meaning: 'namespace of calls that come without one',
     schema: namespace,
   },
@@ -61,7 +63,7 @@ export const settings = {
     argument: '<size>',
     environment: 'EROFS_SNAPSHOTTER_DEFAULT_SIZE',
     default: '64M',
-    fallback: () => '64M',
+    fallback: '64M',
     meaning: "size of a container's writable layer, unless its labels say otherwise",
     schema: sizeWithin(writableLayerLimits),
   },
@@ -70,7 +72,7 @@ export const settings = {
     argument: '[boolean]',
     environment: 'EROFS_SNAPSHOTTER_SET_IMMUTABLE',
     default: 'false',
-    fallback: () => false,
+    fallback: false,
     meaning: 'give committed layers the immutable attribute, so that not even root deletes them by accident',
     schema: yesOrNo,
   },
@@ -79,28 +81,28 @@ export const settings = {
     argument: '<level>',
     environment: 'LOG_LEVEL',
     default: 'info',
-    fallback: () => 'info',
+    fallback: 'info',
     meaning: 'least severe messages to log: trace, debug, info, warn, error or fatal',
     schema: logLevel,
   },
   socketGid: {
     toml: 'socket_group',
     default: 'none: root alone may connect',
-    fallback: () => undefined,
+    fallback: undefined,
     meaning: 'group, by name or number, whose members may connect to the socket',
     schema: group,
   },
   maxConversions: {
     toml: 'max_conversions',
     default: 'the number of CPUs',
-    fallback: () => availableParallelism(),
+    fallback: availableParallelism(),
     meaning: 'layers converted or merged at once, besides those that are still being fetched',
     schema: countOf('conversions', 1024),
   },
   conversionTimeoutSeconds: {
     toml: 'conversion_timeout_seconds',
     default: '1800',
-    fallback: () => 1800,
+    fallback: 1800,
     meaning: 'seconds that converting one layer, or merging one chain, may take',
     schema: countOf('seconds', 7 * 24 * 3600),
   },
@@ -109,14 +111,14 @@ export const settings = {
     argument: '<whose>',
     environment: 'EROFS_SNAPSHOTTER_SHARE_LAYERS',
     default: 'all',
-    fallback: () => 'all',
+    fallback: 'all',
     meaning: 'whose layers that are here already are used again: those of all namespaces, or of the same namespace',
     schema: oneOf(['all', 'namespace']),
   },
   convertAhead: {
     toml: 'convert_ahead',
     default: 'true',
-    fallback: () => true,
+    fallback: true,
     meaning:
       'convert layers while they are fetched, and the next ones of an image while containerd is still busy with one',
     schema: yesOrNo,
@@ -124,7 +126,7 @@ export const settings = {
   maxLayerSize: {
     toml: 'max_layer_size',
     default: '1T',
-    fallback: () => '1T',
+    fallback: '1T',
     meaning: 'size that the tar of one layer may have, so that a decompression bomb is stopped',
     schema: sizeWithin({ minimum: 1, maximum: Number.MAX_SAFE_INTEGER }),
   },

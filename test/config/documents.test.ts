@@ -3,7 +3,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { expect, onTestFinished, test } from 'vitest';
 import { defaultConfigFile, flagOf, loadConfig, settings, type Setting } from '../../src/config/index.js';
-import { formatSize } from '../../src/size.js';
+import { formatSize } from '../../src/settings/size.js';
 import { writableLayerLimits } from '../../src/ext4/index.js';
 import { packageRoot } from '../../src/package.js';
 

@@ -37,6 +37,10 @@ describe('the configuration', () => {
     expect(Object.isFrozen(config)).toBe(true);
   });
 
+  test('of a usual file below what is no folder is the defaults', async () => {
+    expect(await load({ defaultConfigFile: join(await file(''), 'config.toml') })).toEqual(defaults);
+  });
+
   test('takes each setting from the first of flag, environment, file and default', async () => {
     const configFile = await file('root = "/file"\naddress = "/file.sock"\nlog_level = "warn"\nmax_conversions = 3\n');
     const config = await load({
@@ -146,6 +150,12 @@ describe('a wrong value names its source and what is wrong', () => {
     await expect(load({ configFile })).rejects.toMatchObject({
       code: 'invalid-argument',
       message: expect.stringContaining(`file ${configFile} ${message}`) as string,
+    });
+  });
+
+  test('file with a slip of the pen: the nearest setting is named', async () => {
+    await expect(load({ configFile: await file('default_siz = "1G"') })).rejects.toMatchObject({
+      next: 'the nearest one is default_size',
     });
   });
 

@@ -1,7 +1,5 @@
-import { readFile } from 'node:fs/promises';
-import { describeError, errnoOf, SnapshotterError } from '../../errors.js';
-import { parseToml } from '../../toml.js';
-import { similarTo } from '../similar.js';
+import { SnapshotterError } from '../../errors.js';
+import { nearestKey, readToml } from '../../settings/index.js';
 import { settings, unusedKeys, unusedSections, type Setting } from './settings.js';
 
 export interface ConfigFile {
@@ -30,12 +28,12 @@ const sections = [...new Set(known.map((name) => name.split('.')[0] ?? ''))];
  * @throws SnapshotterError `invalid-argument` when it cannot be read or parsed, or has a value in the place of one of our sections.
  */
 export async function readConfigFile(path: string, o: { optional: boolean }): Promise<ConfigFile | undefined> {
-  const text = await textOf(path, o);
-  if (text === undefined) return undefined;
+  const table = await readToml(path, o);
+  if (table === undefined) return undefined;
   const values = new Map<string, unknown>();
   const unused: string[] = [];
   const unknown: UnknownKey[] = [];
-  for (const [section, content] of Object.entries(parseToml(path, text))) {
+  for (const [section, content] of Object.entries(table)) {
     if (unusedSections.includes(section)) unused.push(section);
     else if (!sections.includes(section)) unknown.push(unknownKey(section, [...sections, ...known]));
     else {
@@ -50,19 +48,6 @@ export async function readConfigFile(path: string, o: { optional: boolean }): Pr
   return { path, values, unused, unknown };
 }
 
-async function textOf(path: string, o: { optional: boolean }): Promise<string | undefined> {
-  try {
-    return await readFile(path, 'utf8');
-  } catch (error) {
-    if (o.optional && (errnoOf(error) === 'ENOENT' || errnoOf(error) === 'ENOTDIR')) return undefined;
-    throw new SnapshotterError('invalid-argument', `file ${path} cannot be read: ${describeError(error)}`, {
-      facts: { path },
-      next: o.optional ? 'make it readable, or move it away' : 'check the path given with --config',
-      cause: error,
-    });
-  }
-}
-
 function keysOf(path: string, section: string, content: unknown): [string, unknown][] {
   if (typeof content === 'object' && content !== null && !Array.isArray(content) && !(content instanceof Date)) {
     return Object.entries(content);
@@ -74,9 +59,6 @@ function keysOf(path: string, section: string, content: unknown): [string, unkno
 }
 
 function unknownKey(name: string, candidates: readonly string[]): UnknownKey {
-  const key = name.split('.').at(-1) ?? name;
-  // `tmpfs_size` at the top level or in another section is meant as `filesystem.tmpfs_size`.
-  const moved = candidates.filter((candidate) => candidate.endsWith(`.${key}`));
-  const [nearest] = [...similarTo(name, candidates, 1), ...moved];
+  const nearest = nearestKey(name, candidates);
   return { name, ...(nearest === undefined ? {} : { nearest }) };
 }

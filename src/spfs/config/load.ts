@@ -1,12 +1,11 @@
 import { homedir } from 'node:os';
 import { join } from 'node:path';
-import type { z } from 'zod';
 import { SnapshotterError } from '../../errors.js';
+import { booleanOf, loadSettings, shown, type Given, type ValuesOf } from '../../settings/index.js';
 import { readConfigFile, type ConfigFile } from './file.js';
 import { configFiles, settings, variablesOf, type Setting, type SettingName } from './settings.js';
-import { booleanOf } from './values.js';
 
-type Parsed = { readonly [Name in SettingName]: z.infer<(typeof settings)[Name]['schema']> };
+type Parsed = ValuesOf<typeof settings>;
 /** Those that have no default; what is absent is looked up, or made up, by who needs it. */
 type Optional = {
   [Name in SettingName]: (typeof settings)[Name]['fallback'] extends undefined ? Name : never;
@@ -22,10 +21,7 @@ export interface SpfsConfig extends Omit<Parsed, Optional>, Partial<Pick<Parsed,
   readonly unknown: readonly string[];
 }
 
-export interface ConfigSources {
-  /** What flags were given, as text. */
-  readonly flags: Readonly<Partial<Record<SettingName, string>>>;
-  readonly environment: Readonly<Record<string, string | undefined>>;
+export interface ConfigSources extends Pick<Given<SettingName>, 'flags' | 'environment'> {
   /** `--config`: read instead of the usual two; it must exist. */
   readonly configFile?: string | undefined;
   /** Whether the command starts a run, to which SPFS_KEEP_RUNTIME would apply. */
@@ -44,13 +40,12 @@ export interface ConfigSources {
 export async function loadSpfsConfig(sources: ConfigSources): Promise<SpfsConfig> {
   const home = sources.environment['HOME'] || homedir();
   const files = await readFiles(sources, home);
-  const values = (Object.keys(settings) as SettingName[]).flatMap((name) => {
-    const value = valueOf(name, settings[name], sources, files, home);
-    return value === undefined ? [] : [[name, value] as const];
-  });
+  const { flags, environment } = sources;
+  const given = { flags, environment, files };
+  const values = loadSettings<SettingName, Setting>(settings, placesOf, given, (text) => withHome(text, home));
   if (sources.runs) refuseKeptRuntime(sources.environment[keepRuntimeVariable]);
   return Object.freeze({
-    ...(Object.fromEntries(values) as unknown as Omit<SpfsConfig, 'configFiles' | 'unused' | 'unknown'>),
+    ...(values as Omit<SpfsConfig, 'configFiles' | 'unused' | 'unknown'>),
     configFiles: Object.freeze(files.map(({ path }) => path)),
     unused: Object.freeze(files.flatMap(({ path, unused }) => unused.map((what) => `${path}: ${what}`))),
     unknown: Object.freeze(
@@ -73,46 +68,16 @@ async function readFiles(sources: ConfigSources, home: string): Promise<readonly
   return files.filter((file) => file !== undefined);
 }
 
-function valueOf(
-  name: SettingName,
-  setting: Setting,
-  sources: ConfigSources,
-  files: readonly ConfigFile[],
-  home: string,
-): unknown {
-  const flag = sources.flags[name];
-  if (flag !== undefined) return validated(setting, flag, `flag ${setting.flag ?? name}`, home);
-
-  const names = { variables: variablesOf(setting), toml: setting.toml };
-  const own = setting.own && { variables: [setting.own.environment], toml: setting.own.toml };
-  for (const { variables, toml } of own ? [own, names] : [names]) {
-    for (const variable of variables) {
-      const environment = sources.environment[variable];
-      if (environment === undefined || environment === '') continue;
-      return validated(setting, environment, `environment ${variable}`, home);
-    }
-    const file = toml === undefined ? undefined : files.findLast(({ values }) => values.has(toml));
-    if (file === undefined || toml === undefined) continue;
-    return validated(setting, file.values.get(toml), `file ${file.path} key ${toml}`, home);
-  }
-  return setting.fallback === undefined ? undefined : validated(setting, setting.fallback, `default of ${name}`, home);
-}
-
-function validated(setting: Setting, value: unknown, source: string, home: string): unknown {
-  const result = setting.schema.safeParse(typeof value === 'string' ? withHome(value, home) : value);
-  if (result.success) return result.data;
-  const why = result.error.issues[0]?.message ?? 'is not valid';
-  throw new SnapshotterError('invalid-argument', `${source}: ${shown(value)} ${why}`, { facts: { source } });
+function placesOf(setting: Setting) {
+  const { toml, flag, environment, own } = setting;
+  const names = [{ variables: variablesOf(setting), keys: toml === undefined ? [] : [toml] }];
+  if (own) names.unshift({ variables: [own.environment], keys: [own.toml] });
+  return { name: toml ?? environment, flag, names };
 }
 
 /** `~/` at the beginning, as the original has it in its own default; only paths can begin so. */
 function withHome(text: string, home: string): string {
   return text.startsWith('~/') ? join(home, text.slice(2)) : text;
-}
-
-/** TOML knows no null and no undefined, so there is always something to show. */
-function shown(value: unknown): string {
-  return JSON.stringify(value, (_key, item: unknown) => (typeof item === 'bigint' ? String(item) : item)).slice(0, 200);
 }
 
 const keepRuntimeVariable = 'SPFS_KEEP_RUNTIME';

@@ -1,32 +1,21 @@
-import type { z } from 'zod';
 import {
-  accelerator,
-  countOf,
-  folderOfItsOwn,
-  identifier,
+  countInDigitsOf as countOf,
   logLevel,
-  path,
-  personOrHost,
-  runtimeName,
+  oneOf,
   sizeWithin,
   socketPath,
-  tmpfsSize,
-} from './values.js';
+  type Setting as AnySetting,
+} from '../../settings/index.js';
+import { folderOfItsOwn, identifier, path, personOrHost, runtimeName, tmpfsSize } from './values.js';
 
-/** One thing that can be configured: where it is given, what it may be, and what it is when it is not given. */
-export interface Setting {
+/** One thing that can be configured, and where it is given. */
+export interface Setting extends AnySetting {
   /** Its place in spfs.toml, as `section.key`; a setting without it is not for files. */
   readonly toml?: string;
   readonly flag?: string;
   readonly environment: string;
   /** Names that only this program reads, asked before those that the original spfs reads too. */
   readonly own?: { readonly toml: string; readonly environment: string };
-  /** What a user reads as the default. */
-  readonly default: string;
-  /** What is parsed when nobody gives the setting; undefined where being absent means something. */
-  readonly fallback: string | number | undefined;
-  readonly meaning: string;
-  readonly schema: z.ZodType;
 }
 
 /** In the order that the documentation shows. */
@@ -117,7 +106,7 @@ export const settings = {
     default: '1G',
     fallback: '1G',
     meaning: 'memory of a guest',
-    schema: sizeWithin({ minimum: 128 * 2 ** 20, maximum: 2 ** 44, range: '128 MiB to 16 TiB' }),
+    schema: sizeWithin({ minimum: 128 * 2 ** 20, maximum: 2 ** 44 }),
   },
   cpus: {
     toml: 'vm.cpus',
@@ -135,7 +124,7 @@ export const settings = {
     default: 'auto',
     fallback: 'auto',
     meaning: 'how QEMU runs a guest: kvm, tcg (emulated, slow), or auto for kvm where it works',
-    schema: accelerator,
+    schema: oneOf(['auto', 'kvm', 'tcg']),
   },
   bootTimeoutSeconds: {
     toml: 'vm.boot_timeout_seconds',

@@ -1,5 +1,5 @@
 import { SnapshotterError } from '../../errors.js';
-import { similarTo } from '../similar.js';
+import { similarTo } from '../../similar.js';
 
 /** Names that an error shows, at most. */
 const most = 5;

@@ -2,7 +2,7 @@ import { SnapshotterError } from '../../errors.js';
 import type { Digest } from '../../vocabulary.js';
 import { toBase32 } from '../digest.js';
 import type { StoredObject } from '../model.js';
-import { similarTo } from '../similar.js';
+import { similarTo } from '../../similar.js';
 import type { StoreView } from './view.js';
 
 const mostCandidates = 10;

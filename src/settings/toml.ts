@@ -1,5 +1,5 @@
 import { parse, TomlError } from 'smol-toml';
-import { SnapshotterError } from './errors.js';
+import { SnapshotterError } from '../errors.js';
 
 /** @throws SnapshotterError `invalid-argument` with file, line and column of what is wrong */
 export function parseToml(path: string, text: string): Record<string, unknown> {

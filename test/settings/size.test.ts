@@ -1,5 +1,5 @@
 import { expect, test } from 'vitest';
-import { formatSize, parseSize } from '../../src/size.js';
+import { formatSize, parseSize } from '../../src/settings/size.js';
 
 test.for([
   ['1048576', 1048576],

@@ -1,4 +1,4 @@
-import { SnapshotterError } from './errors.js';
+import { SnapshotterError } from '../errors.js';
 
 const units = { K: 2 ** 10, M: 2 ** 20, G: 2 ** 30, T: 2 ** 40 } as const;
 

@@ -1,5 +1,5 @@
 import { expect, test } from 'vitest';
-import { similarTo } from '../../../src/spfs/similar.js';
+import { similarTo } from '../src/similar.js';
 
 const known = ['base', 'base-2', 'shows/base', 'shows/x/platform', 'platform', 'a', 'ab', 'zlib'];
 
