@@ -5,7 +5,7 @@ import { digHoles, largeFiles, outOfSpace, requireFreeBytes, run } from '../host
 import { convertDirectoryArguments, convertTarArguments } from './args.js';
 import { recordImplied, type Implied } from './implied.js';
 import { planFor, worthwhileHoles } from './sparse.js';
-import { trustOpaqueMarks } from './opaque.js';
+import { trustNotes } from './opaque.js';
 import type { Superblock } from './superblock.js';
 import { verifyLayer } from './verify.js';
 
@@ -38,6 +38,8 @@ export interface ConvertDirectoryOptions extends ConvertOptions {
   readonly directory: string;
   /** Where `directory` is mounted, if not everywhere: see `RunOptions.mountNamespace`. */
   readonly mountNamespace?: string;
+  /** In which attributes an overlay whose upper it is keeps its notes; `trusted` unless given. */
+  readonly notes?: 'trusted' | 'user';
 }
 
 /**
@@ -62,8 +64,8 @@ export async function convertTar(o: ConvertTarOptions): Promise<Superblock> {
 }
 
 /**
- * Turns a directory into an image, verified: an overlay's upper directory keeps its whiteouts and opaque marks
- * (`user.overlay.opaque` as `trusted.overlay.opaque`). Holes of its files stay holes.
+ * Turns a directory into an image, verified: an overlay's upper directory keeps its whiteouts and opaque marks, which are
+ * `trusted.overlay.opaque` in a layer whatever they were. Holes of its files stay holes.
  *
  * @throws SnapshotterError as `convertTar` does; `resource-exhausted` before anything is written when it cannot fit.
  */
@@ -79,9 +81,11 @@ export async function convertDirectory(o: ConvertDirectoryOptions): Promise<Supe
     args: convertDirectoryArguments({ output, uuid, directory, chunks }),
     ...(mountNamespace === undefined ? {} : { mountNamespace }),
     check: async () => {
-      await verifyLayer(output, uuid);
-      await trustOpaqueMarks(output);
-      if (!chunks && files.holes >= worthwhileHoles) await digHoles(output, signal);
+      const superblock = await verifyLayer(output, uuid);
+      const dig = !chunks && files.holes >= worthwhileHoles;
+      if (o.notes !== 'user' && !dig) return superblock;
+      if (o.notes === 'user') await trustNotes(output);
+      if (dig) await digHoles(output, signal);
       return verifyLayer(output, uuid);
     },
   });

@@ -69,3 +69,26 @@ function freeNear(path: string): number | undefined {
     }
   }
 }
+
+/** Bytes that work which may write much leaves free, for the records of everything else there; small work leaves as much as it writes. */
+const reserveBytes = 64 * 1024 * 1024;
+
+/** Keeps work that may write much from filling the disk for all others, and what each may write from being promised twice. */
+export class SpaceReserve {
+  #held = 0;
+
+  /**
+   * @param bytes what the work may write at `path`, at most
+   * @throws SnapshotterError `resource-exhausted` when that would leave too little to all others
+   */
+  async holding<T>(path: string, bytes: number, what: string, work: () => Promise<T>): Promise<T> {
+    const held = this.#held;
+    this.#held += bytes;
+    try {
+      await requireFreeBytes(path, held + bytes + Math.min(bytes, reserveBytes), what);
+      return await work();
+    } finally {
+      this.#held -= bytes;
+    }
+  }
+}

@@ -1,3 +1,5 @@
+import type { Upper } from './upper.js';
+
 /** A tree that is mounted for as long as it is compared. */
 export interface ComparedTree {
   readonly path: string;
@@ -6,6 +8,8 @@ export interface ComparedTree {
    * `trusted.overlay.overlay.opaque` appears as `trusted.overlay.opaque`.
    */
   readonly throughOverlay: boolean;
+  /** As those of an upper. */
+  readonly mostHoleBytes?: number;
 }
 
 /**
@@ -17,7 +21,7 @@ export interface CompareSides {
    * When right is left and one overlay upper on top: lends that upper, so that nothing else need be read. It is undefined for
    * any other pair.
    */
-  readonly withUpper: (<T>(work: (upper: string) => Promise<T>) => Promise<T>) | undefined;
+  readonly withUpper: (<T>(work: (upper: Upper) => Promise<T>) => Promise<T>) | undefined;
   /** Lends both sides as whole trees. */
   withTrees<T>(work: (left: ComparedTree, right: ComparedTree) => Promise<T>): Promise<T>;
   /** An unused path below the root for temporary data; what a crash leaves there is swept at the next start. */

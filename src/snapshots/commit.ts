@@ -3,7 +3,13 @@ import { rm } from 'node:fs/promises';
 import { convertDirectory, snapshotUuid, type ConvertDirectoryOptions } from '../erofs/index.js';
 import { SnapshotterError } from '../errors.js';
 import { asSnapshotterError, diskUsage, PrivateMounts, removeTree, temporaryBeside } from '../host/index.js';
-import { checkUnchanged, publishConvertedLayer, withdrawLayers, type LayerRecord } from '../layers/index.js';
+import {
+  checkUnchanged,
+  overlayNotes,
+  publishConvertedLayer,
+  withdrawLayers,
+  type LayerRecord,
+} from '../layers/index.js';
 import { checkKey, checkLabels, type SnapshotRecord } from '../metadata/index.js';
 import { withScope } from '../scope.js';
 import type { Labels } from '../vocabulary.js';
@@ -143,7 +149,7 @@ async function convertAndPublish(context: Context, located: Located, request: Co
     const superblock = await context.slots.run(
       () =>
         source.kind === 'folder'
-          ? convert(context, { directory: source.path, output }, request)
+          ? convertFolder(context, source.path, output, request)
           : convertImage(context, folder, output, request),
       request.signal,
     );
@@ -153,12 +159,16 @@ async function convertAndPublish(context: Context, located: Located, request: Co
   }
 }
 
-type Conversion = Pick<ConvertDirectoryOptions, 'directory' | 'output' | 'mountNamespace'>;
+type Conversion = Pick<ConvertDirectoryOptions, 'directory' | 'output' | 'mountNamespace' | 'notes'>;
 
 function convert(context: Context, conversion: Conversion, { name, signal }: CommitRequest) {
   const uuid = snapshotUuid(name);
   const deadlineMs = context.conversionTimeoutMs;
   return convertDirectory({ ...conversion, uuid, deadlineMs, ...(signal ? { signal } : {}) });
+}
+
+async function convertFolder(context: Context, directory: string, output: string, request: CommitRequest) {
+  return convert(context, { directory, notes: await overlayNotes(directory), output }, request);
 }
 
 /** Reads `upper/` of the ext4 image through a read-only mount that lasts no longer than the conversion. */
@@ -168,8 +178,10 @@ function convertImage(context: Context, folder: SnapshotFolder, output: string, 
     const mounts = await PrivateMounts.open(context.paths.snapshots);
     scope.defer('mounts', () => mounts.close());
     const upper = await mountUpper(scope, mounts, folder, { quiesced: isQuiesced(labels), signal });
-    await mustBeWholeUpper(upper.path);
-    return convert(context, { directory: upper.inside, mountNamespace: mounts.namespace, output }, request);
+    const bytes = await mustBeWholeUpper(upper);
+    const what = `converting what ${JSON.stringify(request.key)} wrote`;
+    const conversion = { directory: upper.inside, notes: upper.notes, mountNamespace: mounts.namespace, output };
+    return context.space.holding(folder.path, bytes, what, () => convert(context, conversion, request));
   });
 }
 

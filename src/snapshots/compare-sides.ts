@@ -55,15 +55,16 @@ function upperRoute(reading: Reading, left: ComparedSide, right: ComparedSide): 
     const folder = context.paths.snapshot(active.id);
     return (work) =>
       holding(reading, [active], () =>
-        mounted(reading, async ({ mounts }, scope) => work((await mountUpper(scope, mounts, folder, reading)).path)),
+        mounted(reading, async ({ mounts }, scope) => work(await mountUpper(scope, mounts, folder, reading))),
       );
   }
   const added = right.layers.at(left.layers.length);
   if (active || !added || right.layers.length !== left.layers.length + 1) return undefined;
   return (work) =>
-    inFolder(reading, async (mounting, _scope, folder) =>
-      work((await mountLayer(mounting, added, join(folder, 'layer'))).path),
-    );
+    inFolder(reading, async (mounting, _scope, folder) => {
+      const { path } = await mountLayer(mounting, added, join(folder, 'layer'));
+      return work({ path, notes: 'trusted' });
+    });
 }
 
 type Reading = Omit<Mounting, 'mounts'>;

@@ -1,5 +1,6 @@
 import type { ErofsTools } from '../erofs/index.js';
 import type { WritableLayers } from '../ext4/index.js';
+import type { SpaceReserve } from '../host/index.js';
 import type { Slots } from '../jobs.js';
 import type { HeldLayers } from '../layers/index.js';
 import type { Logger } from '../log.js';
@@ -25,6 +26,8 @@ export interface Context {
   readonly writable: WritableLayers;
   readonly tools: ErofsTools;
   readonly slots: Slots;
+  /** What conversions that run now may write. */
+  readonly space: SpaceReserve;
   readonly log: Logger;
   readonly defaultSize: number;
   readonly setImmutable: boolean;

@@ -3,7 +3,7 @@ import { join } from 'node:path';
 
 import { SnapshotterError } from '../errors.js';
 import type { PrivateMounts } from '../host/index.js';
-import type { ComparedTree } from '../layers/index.js';
+import type { ComparedTree, OverlayNotes } from '../layers/index.js';
 import type { Scope } from '../scope.js';
 import type { ComparedSide } from './compared-side.js';
 import type { Context } from './context.js';
@@ -35,7 +35,8 @@ export async function mountTree(o: Mounting, scope: Scope, side: ComparedSide, f
   const image = await mountImage(o, side, folder);
   if (!side.active) return image;
   const upper = await mountUpper(scope, o.mounts, o.context.paths.snapshot(side.active.id), o);
-  return mountOverlay(o, [upper.inside, image.inside], join(folder, 'whole'));
+  const whole = await mountOverlay(o, [upper.inside, image.inside], join(folder, 'whole'), upper.notes);
+  return { ...whole, ...(upper.mostHoleBytes === undefined ? {} : { mostHoleBytes: upper.mostHoleBytes }) };
 }
 
 type MountedTree = ComparedTree & MountedFolder;
@@ -85,6 +86,7 @@ async function mountOverlay(
   { mounts, signal }: Mounting,
   newestFirst: readonly string[],
   target: string,
+  notes: OverlayNotes = 'trusted',
 ): Promise<MountedTree> {
   const lowers = newestFirst.join(':');
   if (lowers.length > longestLowers || /[,\\"]/.test(lowers) || newestFirst.some((path) => path.includes(':'))) {
@@ -95,7 +97,8 @@ async function mountOverlay(
     );
   }
   await mkdir(target, { mode: 0o700 });
-  const options = ['nosymfollow', `lowerdir=${lowers}`, 'metacopy=on'];
+  // What only attributes of were copied up is known to an overlay with notes of the ordinary kind alone.
+  const options = ['nosymfollow', `lowerdir=${lowers}`, notes === 'user' ? 'userxattr' : 'metacopy=on'];
   const path = await mounts.mountReadOnly({ source: 'overlay', target, type: 'overlay', options, signal });
   return { path, inside: target, throughOverlay: true };
 }

@@ -1,8 +1,10 @@
+import { stat } from 'node:fs/promises';
 import { basename, join } from 'node:path';
 
 import { isCode, SnapshotterError } from '../errors.js';
 import { checkGuestExt4 } from '../ext4/index.js';
 import { lockImage, makeFolder, removeTree, temporaryBeside, type PrivateMounts } from '../host/index.js';
+import { mostHoleBytes, overlayNotes, type Upper } from '../layers/index.js';
 import type { Scope } from '../scope.js';
 import { mustBeUpperFolder } from './guest-upper.js';
 import type { SnapshotFolder } from './paths.js';
@@ -37,7 +39,7 @@ export async function mountUpper(
   mounts: PrivateMounts,
   folder: SnapshotFolder,
   { quiesced, signal }: MountUpperOptions,
-): Promise<MountedFolder> {
+): Promise<Upper & MountedFolder> {
   if (!quiesced) {
     const lock = await lockImage(folder.writable);
     scope.defer('lock of the writable layer', () => lock.release());
@@ -64,9 +66,11 @@ export async function mountUpper(
     .catch((error: unknown) => {
       throw damagedExt4(error, folder.writable);
     });
-  const upper = { path: join(root, basename(folder.mountedUpper)), inside: folder.mountedUpper };
-  await mustBeUpperFolder(upper.path);
-  return upper;
+  const path = join(root, basename(folder.mountedUpper));
+  await mustBeUpperFolder(path);
+  const { size } = await stat(folder.writable);
+  const notes = await overlayNotes(path);
+  return { path, inside: folder.mountedUpper, notes, mostHoleBytes: mostHoleBytes(size) };
 }
 
 /** What mount(8) says of an image that the kernel read and refused. */

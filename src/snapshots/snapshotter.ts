@@ -1,7 +1,7 @@
 import type { ErofsTools } from '../erofs/index.js';
 import { WritableLayers, writableLayerLimits } from '../ext4/index.js';
 import { SnapshotterError } from '../errors.js';
-import { diskUsage, lockExclusively, makeFolder, type DiskUsage, type Lock } from '../host/index.js';
+import { diskUsage, lockExclusively, makeFolder, SpaceReserve, type DiskUsage, type Lock } from '../host/index.js';
 import { Jobs, type Slots } from '../jobs.js';
 import { HeldLayers, type CompareSides, type ExtractTarget } from '../layers/index.js';
 import type { Logger } from '../log.js';
@@ -196,6 +196,7 @@ export class Snapshotter {
       keys: new KeyLocks(),
       sharing: new KeyLocks(),
       chainIds: new ChainIds(store),
+      space: new SpaceReserve(),
       merged: new MergedImages({ tools, slots, deadlineMs, log }),
       writable: new WritableLayers(),
     };

@@ -178,7 +178,7 @@ requires(
     for (const used of [names, names.slice(0, 1)]) {
       const output = join(folder, `${used.length}.erofs`);
       for (const name of names) if (!used.includes(name)) run('rm', '-r', join(upper, name));
-      await convertDirectory({ directory: upper, output, uuid, deadlineMs });
+      await convertDirectory({ directory: upper, notes: 'user', output, uuid, deadlineMs });
       run('fsck.erofs', output);
       const image = await mounted(folder, output);
       for (const name of used) {

@@ -178,7 +178,7 @@ requires(
     });
   });
 
-  it.each(['trusted', 'user'])(
+  it.each(['trusted', 'user'] as const)(
     "honours the %s marks of a layer made from an overlay's upper directory",
     async (prefix) => {
       const a = await makeLayer(folder, 'a', [file('gone', 'a'), directory('opaque/'), file('opaque/hidden', 'a')]);
@@ -187,7 +187,8 @@ requires(
       run('mknod', join(upper, 'gone'), 'c', '0', '0');
       setXattr(join(upper, 'opaque'), `${prefix}.overlay.opaque`, Buffer.from('y'));
       const b = join(folder, 'b.erofs');
-      await convertDirectory({ directory: upper, output: b, uuid: layerUuid(digestOf('b')), deadlineMs });
+      const uuid = layerUuid(digestOf('b'));
+      await convertDirectory({ directory: upper, notes: prefix, output: b, uuid, deadlineMs });
       await merge(a, b);
       const image = await mounted(folder, output, [a, b]);
       expect(readdirSync(image)).toEqual(['opaque']);

@@ -7,6 +7,7 @@ import {
   freeBytes,
   makeFolder,
   requireFreeBytes,
+  SpaceReserve,
   run,
   unmount,
   writeFileDurably,
@@ -35,6 +36,23 @@ requires('root')('a full disk', () => {
     });
     expect(await readdir(folder)).toEqual([]);
     await writeFileDurably(path, 'small enough');
+  });
+
+  test('is not promised twice to work that runs at once, and small work leaves as much as it takes', async () => {
+    const folder = await tinyFilesystem('size=1m');
+    const space = new SpaceReserve();
+    const hold = (kilobytes: number, work = () => Promise.resolve()) =>
+      space.holding(folder, kilobytes * 1024, 'a test', work);
+    await hold(512);
+    await expect(hold(513)).rejects.toMatchObject({
+      code: 'resource-exhausted',
+      message: expect.stringContaining('a test needs') as unknown,
+    });
+    await hold(300, async () => {
+      await hold(300);
+      await expect(hold(400)).rejects.toMatchObject({ code: 'resource-exhausted' });
+    });
+    await hold(400);
   });
 
   test('is told from an open file too, when its path is given', async () => {

@@ -177,7 +177,7 @@ export const operations: Readonly<Record<string, Operation>> = {
       const [left, right] = [await snapshotter.mounts('old-view'), await snapshotter.mounts('old')];
       const { signal } = new AbortController();
       const sides = await snapshotter.compareSides({ left, right, labels: {}, signal });
-      await sides.withUpper?.((upper) => readdir(upper));
+      await sides.withUpper?.(({ path }) => readdir(path));
       await sides.withTrees((before, after) => Promise.all([readdir(before.path), readdir(after.path)]));
     },
   },

@@ -11,6 +11,7 @@ import { uncompressedLabel, type Compression } from '../media-types.js';
 import type { Changes } from './changes.js';
 import { compressed, type Bytes } from './compress.js';
 import { layerTar } from './layer-tar.js';
+import { seenAs, type SeenAs } from './node.js';
 import { writtenMediaType } from './media-type.js';
 import { changesBetween } from './trees.js';
 import { changesOfUpper, UpperIsNotEnough } from './upper.js';
@@ -63,7 +64,8 @@ export interface CompareOptions {
 
 interface Written {
   readonly changes: Changes;
-  readonly throughOverlay: boolean;
+  readonly seenAs: SeenAs;
+  readonly mostHoleBytes: number | undefined;
   readonly route: 'upper' | 'trees';
 }
 
@@ -102,8 +104,8 @@ export class LayerComparer {
     if (sides.withUpper) {
       try {
         return await sides.withUpper((upper) => {
-          const changes = changesOfUpper(upper);
-          return this.#write(o, compression, sides, { changes, throughOverlay: false, route: 'upper' });
+          const written = { changes: changesOfUpper(upper), seenAs: upper.notes, mostHoleBytes: upper.mostHoleBytes };
+          return this.#write(o, compression, sides, { ...written, route: 'upper' });
         });
       } catch (error) {
         if (!(error instanceof UpperIsNotEnough)) throw error;
@@ -115,18 +117,19 @@ export class LayerComparer {
     }
     return sides.withTrees((left, right) => {
       const changes = changesBetween({ left, right, signal: o.signal });
-      return this.#write(o, compression, sides, { changes, throughOverlay: right.throughOverlay, route: 'trees' });
+      const written = { changes, seenAs: seenAs(right), mostHoleBytes: right.mostHoleBytes };
+      return this.#write(o, compression, sides, { ...written, route: 'trees' });
     });
   }
 
   #write(o: CompareOptions, compression: Compression, sides: CompareSides, written: Written) {
     const { blobs, slots, timeoutMs, log } = this.#options;
-    const { changes, throughOverlay, route } = written;
+    const { route, ...what } = written;
     const work = () =>
       withScope(log, async (scope) => {
         const started = performance.now();
         const signal = withDeadline(o.signal, timeoutMs, 'writing a diff', scope);
-        const tar = layerTar({ changes, throughOverlay, latestNs: o.sourceDateEpoch, signal, log });
+        const tar = layerTar({ ...what, latestNs: o.sourceDateEpoch, signal, log });
         // Ends after whatever it waits for now: files are closed before they are unmounted.
         scope.defer('files of the compared trees', async () => {
           await tar.return();

@@ -1,6 +1,7 @@
 import { createHash } from 'node:crypto';
 import { errnoOf, isCode, SnapshotterError } from '../../errors.js';
 import { asSnapshotterError } from '../../host/index.js';
+import { overlayNotes } from '../../layers/index.js';
 import type { Logger } from '../../log.js';
 import { layerTar } from './layer-tar.js';
 import { childrenOf, joined, nodeAt, type Node, type Path } from './node.js';
@@ -26,7 +27,9 @@ export async function* folderTar(folder: string, o: FolderTarOptions): AsyncGene
   try {
     const before = await survey(folder, signal);
     o.onTotal?.(before.bytes);
-    yield* layerTar({ changes: changesOfUpper(folder), throughOverlay: false, latestNs: undefined, signal, log });
+    const notes = await overlayNotes(folder);
+    const changes = changesOfUpper({ path: folder, notes });
+    yield* layerTar({ changes, seenAs: notes, latestNs: undefined, signal, log });
     const after = await survey(folder, signal);
     if (after.fingerprint !== before.fingerprint) throw changed(folder, after.latest);
   } catch (error) {

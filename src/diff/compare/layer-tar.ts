@@ -1,16 +1,18 @@
 import { SnapshotterError } from '../../errors.js';
 import { dataRegionsOf } from '../../host/index.js';
+import { Holes } from '../../layers/index.js';
 import type { Logger } from '../../log.js';
 import type { Changes } from './changes.js';
 import { linkedInode } from './hard-links.js';
-import { layerXattrs, major, minor, openFile, targetOf, type Node, type Path } from './node.js';
+import { layerXattrs, major, minor, openFile, targetOf, type Node, type Path, type SeenAs } from './node.js';
 import { encodeEntry, endOfArchive, padding, type TarEntry, type TarType } from './tar-entry.js';
 
 export interface LayerTarOptions {
   /** What changed, in the order of the tar. */
   readonly changes: Changes;
-  /** The nodes are seen through the kernel's overlay. */
-  readonly throughOverlay: boolean;
+  readonly seenAs: SeenAs;
+  /** Bytes that holes may have, all in all: they are zeros in a tar. */
+  readonly mostHoleBytes?: number | undefined;
   /** Nanoseconds since the epoch (SOURCE_DATE_EPOCH): nothing is younger, and it is the time of whiteouts, which is 0 otherwise. */
   readonly latestNs: bigint | undefined;
   readonly signal: AbortSignal;
@@ -31,7 +33,7 @@ const zeros = Buffer.alloc(partBytes);
  * @throws SnapshotterError `failed-precondition` for what no layer can say; `data-loss` when a file shrinks while it is read
  */
 export async function* layerTar(o: LayerTarOptions): AsyncGenerator<Buffer, void, undefined> {
-  const firstNames = new Map<string, Path>();
+  const written = { firstNames: new Map<string, Path>(), holes: new Holes(o.mostHoleBytes) };
   for await (const change of o.changes) {
     o.signal.throwIfAborted();
     mustBeNameable(change.path);
@@ -39,7 +41,7 @@ export async function* layerTar(o: LayerTarOptions): AsyncGenerator<Buffer, void
       yield encodeEntry(whiteout(removalOf(change.path), o));
       continue;
     }
-    yield* present(change.path, change.node, firstNames, o);
+    yield* present(change.path, change.node, written, o);
     if (change.opaque) yield encodeEntry(whiteout(inside(change.path, opaqueMarker), o));
   }
   yield endOfArchive;
@@ -48,7 +50,7 @@ export async function* layerTar(o: LayerTarOptions): AsyncGenerator<Buffer, void
 async function* present(
   path: Path,
   node: Node,
-  firstNames: Map<string, Path>,
+  { firstNames, holes }: { readonly firstNames: Map<string, Path>; readonly holes: Holes },
   o: LayerTarOptions,
 ): AsyncGenerator<Buffer, void, undefined> {
   const type = typeOf(node);
@@ -63,11 +65,13 @@ async function* present(
     return;
   }
   if (inode !== undefined) firstNames.set(inode, path);
-  const xattrs = layerXattrs(node, o.throughOverlay);
+  const xattrs = layerXattrs(node, o.seenAs);
   const entry = { ...attributesOf(path, node, o), type, xattrs };
   if (type === 'symlink') yield encodeEntry({ ...entry, size: 0, link: await targetOf(node) });
-  else if (type === 'file') yield* file({ ...entry, size: Number(node.stat.size) }, node, o.signal);
-  else yield encodeEntry({ ...entry, size: 0, ...deviceOf(type, node) });
+  else if (type === 'file') {
+    holes.add(path, { size: Number(node.stat.size), blocks: Number(node.stat.blocks) });
+    yield* file({ ...entry, size: Number(node.stat.size) }, node, o.signal);
+  } else yield encodeEntry({ ...entry, size: 0, ...deviceOf(type, node) });
 }
 
 function attributesOf(path: Path, { stat }: Node, { latestNs }: LayerTarOptions) {

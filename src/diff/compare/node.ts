@@ -2,6 +2,7 @@ import type { BigIntStats } from 'node:fs';
 import { constants } from 'node:fs';
 import { lstat, open, readdir, readlink, type FileHandle } from 'node:fs/promises';
 import { getXattr, listXattrs } from '../../host/index.js';
+import type { ComparedTree, OverlayNotes } from '../../layers/index.js';
 
 /** Names as bytes: a guest's need not be UTF-8. */
 export type Path = Buffer;
@@ -39,32 +40,38 @@ export async function* childrenOf(folder: Path): AsyncGenerator<readonly [name: 
 
 export type Xattr = readonly [name: string, value: Buffer];
 
-const overlayNote = 'trusted.overlay.';
-/** How overlay stores `trusted.overlay.…` of an overlay inside it (Linux 6.7 and later). */
-const nested = 'trusted.overlay.overlay.';
-/** Overlay's own notes when it is mounted with `userxattr`. */
-const userNote = 'user.overlay.';
 /** Every file has it on a host with SELinux, and it is that host's: a layer never carries it. */
 const hostLabel = 'security.selinux';
 
-/**
- * The extended attributes that belong to a layer, sorted by name: all but overlay's own notes and the host's label.
- *
- * @param throughOverlay the node is seen through the kernel's overlay, which took one level from nested notes
- */
-export function layerXattrs({ place }: Node, throughOverlay: boolean): readonly Xattr[] {
+/** How a tree shows its attributes: as an overlay stores them, with notes of one kind, or through the kernel's overlay. */
+export type SeenAs = OverlayNotes | 'overlay';
+
+export function seenAs({ throughOverlay }: ComparedTree): SeenAs {
+  return throughOverlay ? 'overlay' : 'trusted';
+}
+
+/** The extended attributes that belong to a layer, sorted by name: all but overlay's own notes and the host's label. */
+export function layerXattrs({ place }: Node, seen: SeenAs): readonly Xattr[] {
   return listXattrs(place).flatMap((name) => {
-    const stored = storedName(name, throughOverlay);
+    const stored = storedName(name, seen);
     const value = stored === undefined ? undefined : getXattr(place, name);
     return stored === undefined || value === undefined ? [] : [[stored, value] as const];
   });
 }
 
-function storedName(name: string, throughOverlay: boolean): string | undefined {
-  if (name === hostLabel || name.startsWith(userNote)) return undefined;
-  if (!name.startsWith(overlayNote)) return name;
-  if (throughOverlay) return `${nested}${name.slice(overlayNote.length)}`;
-  return name.startsWith(nested) ? name : undefined;
+/**
+ * The name in a layer, which is stored as an ordinary overlay stores it: notes of an overlay inside it have one more `overlay.`
+ * (Linux 6.7 and later).
+ */
+function storedName(name: string, seen: SeenAs): string | undefined {
+  if (name === hostLabel) return undefined;
+  const [, kind, nested, note] = /^(trusted|user)\.overlay\.(overlay\.)?(.*)$/s.exec(name) ?? [];
+  if (kind === undefined) return name;
+  // Through an overlay one level is gone already.
+  if (seen === 'overlay') return kind === 'trusted' ? `trusted.overlay.overlay.${nested ?? ''}${note}` : name;
+  if (kind !== seen) return kind === 'user' || nested !== undefined ? name : undefined;
+  if (nested === undefined) return undefined;
+  return kind === 'trusted' ? name : `user.overlay.${note}`;
 }
 
 export function targetOf({ place }: Node): Promise<Buffer> {

@@ -1,5 +1,5 @@
 import type { ComparedTree } from '../../layers/index.js';
-import { layerXattrs, openFile, targetOf, type Node } from './node.js';
+import { layerXattrs, openFile, seenAs, targetOf, type Node } from './node.js';
 
 export interface SameOptions {
   readonly left: ComparedTree;
@@ -25,8 +25,8 @@ export async function isSameNode(left: Node, right: Node, o: SameOptions): Promi
 }
 
 function sameXattrs(left: Node, right: Node, o: SameOptions): boolean {
-  const before = layerXattrs(left, o.left.throughOverlay);
-  const now = layerXattrs(right, o.right.throughOverlay);
+  const before = layerXattrs(left, seenAs(o.left));
+  const now = layerXattrs(right, seenAs(o.right));
   return (
     before.length === now.length &&
     before.every(([name, value], index) => name === now[index]?.[0] && value.equals(now[index][1]))
