@@ -67,19 +67,19 @@ async function whatIsForeign(paths: RootPaths, names: ReadonlySet<string>): Prom
     return 'metadata.db is a file, as other snapshotters have it, and this one keeps a folder there';
   }
   if (marked || [...names].every((name) => name === lostAndFound)) return undefined;
-  if (await isBegun(paths, names)) return undefined;
   const recognised = isFolder ? await MetadataStore.recognise(paths.metadata) : 'unreadable';
   if (recognised === 'ours') return undefined;
   if (recognised === 'foreign') return 'metadata.db is the LevelDB of another program';
+  if (await isBegun(paths, names)) return undefined;
   // The database is lost or damaged, which is mended later: then the records in the folders tell.
   if (names.has('snapshots') && (await hasRecordOfOurs(paths))) return undefined;
   return `it holds what this program did not make (${[...names].sort().slice(0, 5).join(', ')})`;
 }
 
-/** What a release without the marker had made before it was killed at its first start: nothing but empty folders. */
+/** What a release without the marker had made before it was killed at its first start: empty folders, perhaps half a database. */
 async function isBegun(paths: RootPaths, names: ReadonlySet<string>): Promise<boolean> {
   const folders = [paths.snapshots, paths.trash, paths.aheads];
-  const known = new Set([...folders, paths.lock, join(paths.root, lostAndFound)]);
+  const known = new Set([...folders, paths.lock, paths.metadata, join(paths.root, lostAndFound)]);
   if (![...names].every((name) => known.has(join(paths.root, name)))) return false;
   // No other snapshotter has a folder of that name.
   if (!(await lstatOrNone(paths.trash))?.isDirectory()) return false;

@@ -2,14 +2,14 @@
  * A process that crashes on purpose: it opens the snapshotter on a root, and kills itself right before the n-th step of one
  * operation that would change something on disk: a call of node:fs/promises, a write of LevelDB, a process to start.
  *
- * Arguments: root, operation, n. It prints how many steps there were when none of them was the n-th.
+ * Arguments: root, operation (the first start when there is none of that name), n. It prints how many steps there were when none of them was the n-th.
  */
 import childProcess from 'node:child_process';
 import fs, { constants, promises } from 'node:fs';
 import { syncBuiltinESMExports } from 'node:module';
 import { Level } from 'level';
 import { openSnapshotter } from '../conformance/in-process.js';
-import { operations } from './crash-operations.js';
+import { firstStart, operations } from './crash-operations.js';
 
 const [root = '', name = '', limit = '0'] = process.argv.slice(2);
 let armed = false;
@@ -64,7 +64,7 @@ while (!Object.hasOwn(owner, 'batch')) owner = Object.getPrototypeOf(owner) as o
 patch(owner, 'batch');
 syncBuiltinESMExports();
 
-const operation = operations[name]!;
+const operation = operations[name] ?? firstStart;
 armed = operation.fromStart === true;
 const snapshotter = await openSnapshotter(root);
 await snapshotter.cleanup();

@@ -19,6 +19,8 @@ export interface Operation {
   /** Names that exist afterwards and did not before, and the other way round; `<id>` stands for any number. */
   readonly adds?: readonly string[];
   readonly removes?: readonly string[];
+  /** Few steps, all of which every run tries: what a crash leaves depends on the very one. */
+  readonly everyStep?: boolean;
   /** The steps of opening and recovering count too. */
   readonly fromStart?: boolean;
 }
@@ -98,6 +100,9 @@ async function writeAsGuest(snapshotter: Snapshotter): Promise<void> {
   }
 }
 
+/** Needs no root: it makes one. */
+export const firstStart: Operation = { fromStart: true, run: () => Promise.resolve() };
+
 export const operations: Readonly<Record<string, Operation>> = {
   'prepare a container on a chain that is not merged yet': {
     run: (snapshotter) => unless('already-exists', snapshotter.prepare({ key: 'box', parent: 'c3', labels: {} })),
@@ -173,6 +178,7 @@ export const operations: Readonly<Record<string, Operation>> = {
     removes: ['extract-x'],
   },
   'read both sides of a diff': {
+    everyStep: true,
     run: async (snapshotter) => {
       const [left, right] = [await snapshotter.mounts('old-view'), await snapshotter.mounts('old')];
       const { signal } = new AbortController();

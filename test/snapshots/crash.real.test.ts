@@ -42,6 +42,23 @@ requires(
   it.each(Object.entries(operations))('every snapshot whole or absent: %s', async (name, operation) => {
     await throughEveryCrash(name, operation);
   });
+
+  it('a root that is its own again, empty and marked: a first start', async () => {
+    const folder = await mkdtemp(join(tmpdir(), 'erofs-snapshotter-'));
+    try {
+      for (let limit = 1, killed = true; killed; limit += 1) {
+        const root = join(folder, String(limit));
+        ({ killed } = await crash(root, 'first start', limit));
+        const snapshotter = await openSnapshotter(root);
+        expect(await infosOf(snapshotter), `killed before step ${limit}`).toEqual(new Map());
+        await snapshotter.close();
+        expect(await readdir(root)).toContain('.erofs-snapshotter-leveldb');
+        if (!killed) expect(limit, 'a first start was hardly ever cut short').toBeGreaterThan(5);
+      }
+    } finally {
+      await exec('rm', ['-rf', folder]);
+    }
+  });
 });
 
 async function throughEveryCrash(name: string, operation: Operation): Promise<void> {
@@ -65,7 +82,7 @@ async function throughEveryCrash(name: string, operation: Operation): Promise<vo
     const [first, ...others] = await Promise.all(Array.from({ length: lanes }, (_, number) => lane(number)));
     const whole = await first!(0);
     expect(whole.steps, 'the operation changes hardly anything').toBeGreaterThan(3);
-    const limits = limitsOf(whole.steps);
+    const limits = limitsOf(whole.steps, operation);
     await Promise.all(
       [first!, ...others].map(async (attempt) => {
         for (const limit of limits) if (!(await attempt(limit)).killed) return;
@@ -78,12 +95,12 @@ async function throughEveryCrash(name: string, operation: Operation): Promise<vo
 }
 
 /** The steps to be killed before, which the lanes take from one iterator; the whole ends where the operation does. */
-function limitsOf(steps: number): Iterable<number> & Iterator<number> {
+function limitsOf(steps: number, { everyStep = runsAll }: Operation): Iterable<number> & Iterator<number> {
   const counted = Array.from({ length: steps }, (_, index) => index + 1);
   function* limits() {
-    yield* share(counted, stepsOfAShare);
+    yield* everyStep ? counted : share(counted, stepsOfAShare);
     // An operation may have a step more than it had when they were counted.
-    for (let next = steps + 1; runsAll; next += 1) yield next;
+    for (let next = steps + 1; everyStep; next += 1) yield next;
   }
   return limits();
 }

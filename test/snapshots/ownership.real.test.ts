@@ -63,6 +63,14 @@ requires(
         await writeFile(join(root, 'lock'), '');
       },
     ],
+    [
+      'such a release was making its database in',
+      async (root) => {
+        for (const name of ['snapshots', 'trash', 'ahead', 'metadata.db']) await mkdir(join(root, name));
+        for (const name of ['lock', 'metadata.db/LOCK', 'metadata.db/MANIFEST-000001'])
+          await writeFile(join(root, name), '');
+      },
+    ],
   ])('that %s becomes ours, with its mode repaired', async (_how, make) => {
     const root = await freshRoot();
     await make(root);
