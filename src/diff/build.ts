@@ -1,14 +1,17 @@
 import { dirname } from 'node:path';
-import { convertTar, layerUuid, type Superblock } from '../erofs/index.js';
-import { EarlyFlush, requireFreeBytes } from '../host/index.js';
+import { convertTar, layerUuid, worthwhileHoles, type Superblock } from '../erofs/index.js';
+import { isCode, SnapshotterError } from '../errors.js';
+import { digHoles, EarlyFlush, requireFreeBytes } from '../host/index.js';
 import type { ConvertedLayer } from '../layers/index.js';
 import type { Digest } from '../vocabulary.js';
 import { detectCompression } from './compression.js';
 import { ContentDigest, wrongDigest, type LocatedLayer } from './content-digest.js';
+import { orAborted } from './deadline.js';
 import { confirmWhole, decompress, decompressArriving } from './decompress.js';
 import { flow, type CanonicalTarEnd, type Course } from './flow.js';
 import type { ArrivingFile } from './follow.js';
 import type { Inspector } from './thread/inspector.js';
+import type { RelayResult } from './thread/relay.js';
 import type { Compression } from './media-types.js';
 import { sizeLimits, type SizeLimits } from './size-limit.js';
 
@@ -111,8 +114,43 @@ async function flowing(
   };
   const flowed = await flow({ inspector, limits, signal }, { ...course, makeImage, onAdvance: () => early.start() });
   early.check();
-  const { digest: diffId, size, superblock } = flowed;
+  const { digest: diffId, size, superblock, zeroBytes } = flowed;
+  await requireSameTree(o, flowed);
+  if (zeroBytes >= Math.max(worthwhileHoles, size * worthwhileShare)) await digHoles(output, signal);
   return { digest: layer.digest, diffId, tarBytes: size, superblock };
+}
+
+/** Of a tar that is zeros: looking for them in the image costs as much as reading it. */
+const worthwhileShare = 1 / 16;
+
+/**
+ * Compares the image with what was handed on to mkfs.erofs: paths, types and sizes.
+ *
+ * @throws SnapshotterError `data-loss`: a fault of ours or of the tool's, whatever the layer holds
+ */
+async function requireSameTree(
+  { inspector, layer, output, signal }: AnyOptions,
+  { handedOn }: RelayResult,
+): Promise<void> {
+  const { seed, sum, entries } = handedOn;
+  const differs = (how: string, cause?: unknown) =>
+    new SnapshotterError(
+      'data-loss',
+      `the image of layer ${layer.digest} is not what was handed on to mkfs.erofs: ${how}`,
+      {
+        facts: { layer: layer.digest, entries },
+        next: "keep the layer and report this: the fault is this program's or mkfs.erofs'",
+        ...(cause === undefined ? {} : { cause }),
+      },
+    );
+  const walk = inspector.walk(output, { seed, maximumEntries: entries }).catch((error: unknown) => {
+    throw isCode(error, 'data-loss') ? differs(error.message, error) : error;
+  });
+  const walked = await orAborted(walk, signal);
+  if (walked.sum === sum) return;
+  throw differs(
+    walked.entries === entries ? 'entries differ' : `it has ${walked.entries} entries instead of ${entries}`,
+  );
 }
 
 /** An image is not smaller than the compressed layer, so nothing is begun that cannot fit. */

@@ -151,6 +151,8 @@ export class LayerConverter {
       request.signal.throwIfAborted();
       return { path, layer, timings: { locateMs, convertMs, flushMs: since(started) - convertMs } };
     } catch (error) {
+      if (isCode(error, 'data-loss'))
+        this.#options.log.error({ err: error, layer: request.digest }, 'a layer is not used');
       await rm(path, { force: true });
       throw error;
     }

@@ -40,7 +40,7 @@ export class EntrySum {
 
   /**
    * @param path a byte string (latin1) without a slash at either end; empty for the root
-   * @param size bytes of a file or of a symlink's target, the number of a device as `deviceNumber` gives it, else 0
+   * @param size bytes of a file or of a symlink's target; 1 of a character device that is no whiteout (0/0); else 0
    */
   add(path: string, type: EntryType, size: number): void {
     this.addHashed(hashOn(this.#start, path), type, size);
@@ -90,11 +90,6 @@ export function hashOn([first, second, third, fourth]: PathHash, more: string): 
     fourth = Math.imul(((fourth << 13) | (fourth >>> 19)) ^ byte, four);
   }
   return [first, second, third, fourth];
-}
-
-/** As the kernel's `new_encode_dev`, and as an inode has it. */
-export function deviceNumber(major: number, minor: number): number {
-  return ((minor & 0xff) | (major << 8) | ((minor & ~0xff) << 12)) >>> 0;
 }
 
 /** Spreads every bit over all 32 (shifts and factors of a finalizer, as MurmurHash3 has one). */

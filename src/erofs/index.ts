@@ -1,12 +1,15 @@
 export { writeContent } from './content.js';
 export { readDevices, verifyMerged, type MergedImage } from './devices.js';
 export { readFiles, type ErofsFile, type ErofsFiles, type ErofsImage, type NamedFile } from './files.js';
+export { entryTypes, EntrySum, type EntryType } from './entry-sum.js';
 export { impliedFolder, type Implied } from './implied.js';
 export { mergeLayers } from './merge.js';
+export { worthwhileHoles } from './sparse.js';
 export { convertDirectory, convertTar, type ConvertDirectoryOptions } from './mkfs.js';
 export { chainRootAttributes, readRootAttributes } from './root.js';
 export { readSuperblock, type Superblock } from './superblock.js';
 export { layerUuid, snapshotUuid } from './uuid.js';
 export { tryMerging } from './unmergeable.js';
+export { walkImage, type WalkedTree, type WalkOptions } from './walk.js';
 export { verifyLayer } from './verify.js';
 export { checkErofsTools, minimumToMerge, type ErofsTools } from './version.js';

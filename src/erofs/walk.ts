@@ -112,9 +112,7 @@ class Walk {
   }
 
   #other(node: Node, type: EntryType, hash: PathHash): void {
-    const isDevice = type === 3 || type === 4;
-    const hasSize = type === fileType || type === symlinkType;
-    this.#count(hash, type, hasSize ? nodeSize(node) : isDevice ? node.inode.readUInt32LE(16) : 0);
+    this.#count(hash, type, sizeOf(node, type));
     if (this.#thorough) this.#check(node);
   }
 
@@ -145,13 +143,20 @@ class Walk {
 
 const fileType = 1;
 const directoryType = 2;
+const characterDeviceType = 3;
 const symlinkType = 7;
+
+/** As `EntrySum.add` takes it. */
+function sizeOf(node: Node, type: EntryType): number {
+  if (type === fileType || type === symlinkType) return nodeSize(node);
+  return type === characterDeviceType && node.inode.readUInt32LE(16) !== 0 ? 1 : 0;
+}
 
 /** The number that directories have for what `st_mode` says of an inode; 0 for nothing that there is. */
 const typesByMode = new Map<number, number>([
   [0o100000, fileType],
   [0o040000, directoryType],
-  [0o020000, 3],
+  [0o020000, characterDeviceType],
   [0o060000, 4],
   [0o010000, 5],
   [0o140000, 6],

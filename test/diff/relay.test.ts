@@ -46,10 +46,19 @@ describe('a relay', () => {
     const bytes = Buffer.concat([entryOf(end), Buffer.alloc(zeros)]);
     const { result, handedOn } = await relayed(bytes);
     const implied = { root: true, folders: false };
-    expect(result).toEqual({ size: bytes.length, digest: digestOf(bytes), implied, isRead: true, isOdd: false });
+    expect(result).toMatchObject({ size: bytes.length, digest: digestOf(bytes), implied, isRead: true, isOdd: false });
+    expect(result?.handedOn.entries).toBe(2);
     const output = await handedOn();
     expect(output.subarray(512).equals(Buffer.concat([bytes.subarray(512, end), Buffer.alloc(1024)]))).toBe(true);
     expect(output.equals(canonical(bytes).bytes)).toBe(true);
+  });
+
+  it('counts the zeros that a sparse layer should not take on the disk, and no others', async () => {
+    const { result } = await relayed(
+      tar({ name: 'a', data: Buffer.alloc(3 * part) }, { name: 'b', data: 'x'.repeat(part) }),
+    );
+    expect(result?.zeroBytes).toBeGreaterThan(2 * part);
+    expect(result?.zeroBytes).toBeLessThanOrEqual(3 * part);
   });
 
   it('hashes what follows the end of the archive, and hands it on to nobody', async () => {

@@ -4,7 +4,7 @@ import { join } from 'node:path';
 import { beforeEach, expect, it } from 'vitest';
 import { convertDirectory, layerUuid, mergeLayers, readFiles, tryMerging } from '../../src/erofs/index.js';
 import { checkTree } from '../../src/erofs/tree-check.js';
-import { deviceNumber, entryTypes, EntrySum } from '../../src/erofs/entry-sum.js';
+import { entryTypes, EntrySum } from '../../src/erofs/entry-sum.js';
 import { walkImage } from '../../src/erofs/walk.js';
 import { SnapshotterError } from '../../src/errors.js';
 import { setXattr } from '../../src/host/index.js';
@@ -32,6 +32,7 @@ requires('mkfs.erofs')('the metadata of an image is walked', () => {
       { name: 'd/link', type: 'symlink', linkname: 'target' },
       { name: 'd/pipe', type: 'fifo' },
       { name: 'd/disk', type: 'block-device', devmajor: 259, devminor: 70_000 },
+      { name: 'd/null', type: 'character-device', devmajor: 1, devminor: 3 },
       { name: 'd/.wh.gone', content: '' },
       file('d/hard', 'four'),
       { name: 'd/linked', type: 'link', linkname: 'd/hard' },
@@ -45,10 +46,11 @@ requires('mkfs.erofs')('the metadata of an image is walked', () => {
     for (const name of ['', 'many', 'd']) sum.add(name, entryTypes.directory, 0);
     sum.add('d/link', entryTypes.symlink, 6);
     sum.add('d/pipe', entryTypes.fifo, 0);
-    sum.add('d/disk', entryTypes['block device'], deviceNumber(259, 70_000));
+    sum.add('d/disk', entryTypes['block device'], 0);
+    sum.add('d/null', entryTypes['character device'], 1);
     sum.add('d/hard', entryTypes.file, 4);
     sum.remove('d/gone too', entryTypes.file, 1);
-    expect(await walkImage(image, { seed: 7 })).toMatchObject({ entries: 3009, sum: sum.value });
+    expect(await walkImage(image, { seed: 7 })).toMatchObject({ entries: 3010, sum: sum.value });
     expect(await checkTree(image, { seed: 7, deadlineMs })).toMatchObject({ sum: sum.value });
     const other = await walkImage(image, { seed: 8 });
     expect(other.sum).not.toBe(sum.value);

@@ -1,4 +1,5 @@
-import { impliedFolder, type Implied } from '../../erofs/index.js';
+import { randomInt } from 'node:crypto';
+import { EntrySum, entryTypes, impliedFolder, type EntryType, type Implied } from '../../erofs/index.js';
 import { blockSize, malformed } from './block.js';
 import { plainFolder, type Folder, type Leaf } from './nodes.js';
 import { join } from './tree.js';
@@ -24,15 +25,26 @@ export function imageBytesOf(fileSize: number): number {
 /** Writes what mkfs.erofs gets. Everything that is handed on goes through {@link CanonicalTar.entry}, and each name once, but for folders `again`. */
 export class CanonicalTar {
   readonly #write: (bytes: Buffer) => void;
+  /** Chosen anew for each layer, so that its author cannot know it. */
+  readonly #seed = randomInt(2 ** 32);
+  readonly #sum = new EntrySum(this.#seed);
   #contentBytes = 0;
 
   /** @param write has the bytes during the call alone */
   constructor(write: (bytes: Buffer) => void) {
     this.#write = write;
+    // Every image has a root.
+    this.#sum.add('', entryTypes.directory, 0);
+  }
+
+  /** What was handed on so far, to be compared with the image that comes of it. */
+  get handedOn(): HandedOn {
+    return { seed: this.#seed, sum: this.#sum.value, entries: this.#sum.count };
   }
 
   entry(entry: CanonicalEntry): void {
     this.#contentBytes = 0;
+    this.#addUp(entry);
     this.#write(encodeEntry(entry));
   }
 
@@ -87,7 +99,40 @@ export class CanonicalTar {
   end(): void {
     this.#write(endOfArchive);
   }
+
+  #addUp({ path, type, size = 0, link = '', major = 0, minor = 0, again, linked }: CanonicalEntry): void {
+    if (path === '.' || again === true) return;
+    const file = linked ?? { type, size, target: link };
+    const known = typesOfEntries[file.type];
+    if (known === undefined) throw new Error(`an entry of the type ${file.type} was handed on`);
+    // No hard link is to a whiteout.
+    const isWhiteout = linked === undefined && major === 0 && minor === 0;
+    this.#sum.add(path, known, sizeToCompare(file, isWhiteout));
+  }
 }
+
+/** As `EntrySum.add` takes it. */
+function sizeToCompare({ type, size, target }: NonNullable<CanonicalEntry['linked']>, isWhiteout: boolean): number {
+  if (type === '0') return size;
+  if (type === '2') return target.length;
+  return type === '3' && !isWhiteout ? 1 : 0;
+}
+
+/** The entries of a tar that was handed on, and their sum; see `EntrySum`. */
+export interface HandedOn {
+  readonly seed: number;
+  readonly sum: string;
+  readonly entries: number;
+}
+
+const typesOfEntries: Readonly<Record<string, EntryType | undefined>> = {
+  '0': entryTypes.file,
+  '2': entryTypes.symlink,
+  '3': entryTypes['character device'],
+  '4': entryTypes['block device'],
+  '5': entryTypes.directory,
+  '6': entryTypes.fifo,
+};
 
 /** What the layer has no entries for, as the image writes it down. */
 export function impliedBy(root: Folder): Implied {

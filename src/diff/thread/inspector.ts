@@ -1,4 +1,5 @@
 import type { Worker } from 'node:worker_threads';
+import type { WalkedTree, WalkOptions } from '../../erofs/index.js';
 import { SnapshotterError } from '../../errors.js';
 import { startThread } from '../../threads.js';
 import { within } from '../deadline.js';
@@ -62,6 +63,17 @@ export class Inspector {
       this.#order({ kind: 'inspect', request }, (answer, id) => {
         this.#open.delete(id);
         if (answer.kind === 'result') resolve(answer.result);
+        else reject(answer.kind === 'failure' ? errorOf(answer.failure) : goneError(answer));
+      });
+    });
+  }
+
+  /** Walks an image, as `walkImage` does and throws. */
+  walk(path: string, walk: WalkOptions): Promise<WalkedTree> {
+    return new Promise((resolve, reject) => {
+      this.#order({ kind: 'walk', path, walk }, (answer, id) => {
+        this.#open.delete(id);
+        if (answer.kind === 'walked') resolve(answer.tree);
         else reject(answer.kind === 'failure' ? errorOf(answer.failure) : goneError(answer));
       });
     });

@@ -2,7 +2,7 @@ import { createHash } from 'node:crypto';
 import { closeSync, openSync, readSync } from 'node:fs';
 import type { Implied } from '../../erofs/index.js';
 import { blockSize } from '../tar/block.js';
-import { CanonicalTar } from '../tar/canonical.js';
+import { CanonicalTar, type HandedOn } from '../tar/canonical.js';
 import type { TarEntry } from '../tar/entry.js';
 import { FirstPass, SecondPass, type Pass } from '../tar/passes.js';
 import { TarReader, type TarSink } from '../tar/reader.js';
@@ -37,7 +37,14 @@ export interface RelayResult extends InspectionResult {
   readonly isRead: boolean;
   /** What was handed on is not the layer's tree: a second relay, which is given this one's tree, hands it on. */
   readonly isOdd: boolean;
+  /** What the image has to hold. */
+  readonly handedOn: HandedOn;
+  /** Bytes of long runs of zeros that were handed on. */
+  readonly zeroBytes: number;
 }
+
+/** Bytes of zeros that count as a run. */
+const zeroRun = Buffer.alloc(64 * 1024);
 
 /** Whole blocks of a tar, so that its headers mostly do not come in parts. */
 const bufferBytes = 2048 * blockSize;
@@ -55,13 +62,15 @@ export class Relay implements TarSink {
   readonly #first: FirstPass | undefined;
   readonly #reader: TarReader;
   readonly #buffer = Buffer.allocUnsafe(bufferBytes);
+  readonly #canonical: CanonicalTar;
   #size = 0;
+  #zeroBytes = 0;
 
   /** @param tree of the same tar, as a relay before found it out */
   constructor(request: RelayRequest, tree?: LayerTree) {
     this.#request = request;
     this.#output = new Output(request.output);
-    const canonical = new CanonicalTar((bytes) => this.#output.write(bytes));
+    const canonical = (this.#canonical = new CanonicalTar((bytes) => this.#output.write(bytes)));
     this.#first = tree ? undefined : new FirstPass(canonical);
     this.#pass = this.#first ?? this.#secondPass(tree, canonical);
     this.#reader = new TarReader(this);
@@ -103,12 +112,14 @@ export class Relay implements TarSink {
   }
 
   content(part: Buffer): void {
+    this.#countZeros(part);
     this.#pass.content(part);
   }
 
   hole(bytes: number): void {
     this.#checkTarBytes(this.#output.written + bytes);
     this.#checkImageBytes(bytes);
+    this.#zeroBytes += bytes;
     this.#pass.hole(bytes);
   }
 
@@ -123,7 +134,17 @@ export class Relay implements TarSink {
     this.#checkImageBytes(0);
     this.#output.flush();
     const isOdd = this.oddTree !== undefined;
-    return { size: this.#size, digest: digestOf(this.#hash), implied, isRead: this.#output.isRead, isOdd };
+    const { handedOn } = this.#canonical;
+    const { isRead } = this.#output;
+    return {
+      size: this.#size,
+      digest: digestOf(this.#hash),
+      implied,
+      isRead,
+      isOdd,
+      handedOn,
+      zeroBytes: this.#zeroBytes,
+    };
   }
 
   /** Closes what was opened here. */
@@ -146,6 +167,13 @@ export class Relay implements TarSink {
   #checkImageBytes(more: number): void {
     const { image } = this.#request.limits;
     if (this.#pass.imageBytes + more > image.bytes) throw errorOf(image.failure);
+  }
+
+  /** Comparing ends at the first byte that is not zero, so this costs nothing where there is data. */
+  #countZeros(part: Buffer): void {
+    for (let at = 0; at + zeroRun.length <= part.length; at += zeroRun.length) {
+      if (zeroRun.equals(part.subarray(at, at + zeroRun.length))) this.#zeroBytes += zeroRun.length;
+    }
   }
 
   #fill(): Buffer {

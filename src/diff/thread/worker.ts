@@ -1,4 +1,5 @@
 import { parentPort } from 'node:worker_threads';
+import { walkImage, type WalkedTree, type WalkOptions } from '../../erofs/index.js';
 import type { LayerTree } from '../tar/tree.js';
 import { failureOf, type Failure } from '../../failure.js';
 import { Inspection, type InspectionRequest, type InspectionResult } from './inspection.js';
@@ -8,11 +9,13 @@ export type Order =
   | { readonly id: number; readonly kind: 'inspect'; readonly request: InspectionRequest }
   /** `after`: the number of the relay that found the tar odd, whose tree this one hands on. */
   | { readonly id: number; readonly kind: 'relay'; readonly request: RelayRequest; readonly after: number | undefined }
+  | { readonly id: number; readonly kind: 'walk'; readonly path: string; readonly walk: WalkOptions }
   /** `finish`: what the relay was given is whole. `release`: its descriptors are wanted back. `forget`: nor is its tree wanted. */
   | { readonly id: number; readonly kind: 'finish' | 'release' | 'forget' };
 
 export type Answer = { readonly id: number } & (
   | { readonly kind: 'result'; readonly result: InspectionResult }
+  | { readonly kind: 'walked'; readonly tree: WalkedTree }
   | { readonly kind: 'relayed'; readonly result: RelayResult }
   | { readonly kind: 'failure'; readonly failure: Failure }
   /** A relay has handed on another stretch. */
@@ -48,6 +51,7 @@ parentPort?.on('message', (order: Order) => {
   const { id } = order;
   if (order.kind === 'inspect') inspect(id, order.request);
   else if (order.kind === 'relay') relay(id, order.request, order.after);
+  else if (order.kind === 'walk') walk(id, order.path, order.walk);
   else if (order.kind === 'finish') finish(id);
   else if (order.kind === 'release') release(id);
   else trees.delete(id);
@@ -66,6 +70,13 @@ function inspect(id: number, request: InspectionRequest): void {
       close: () => inspection.close(),
     });
   });
+}
+
+function walk(id: number, path: string, o: WalkOptions): void {
+  walkImage(path, o).then(
+    (tree) => answer({ id, kind: 'walked', tree }),
+    (error: unknown) => answer({ id, kind: 'failure', failure: failureOf(error, path) }),
+  );
 }
 
 function relay(id: number, request: RelayRequest, after: number | undefined): void {
