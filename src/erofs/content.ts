@@ -24,8 +24,8 @@ export async function writeContent(image: ErofsImage, file: ErofsFile, o: Conten
   const what = `reading ${image.path}`;
   const { stderr } = await run('dump.erofs', args, { deadlineMs, signal, stdout: output, what }).catch(
     (error: unknown) => {
-      // It is given nothing but the image, so that is what it stumbles over.
-      if (!isCode(error, 'internal')) throw error;
+      // It is given nothing but the image, so that is what it stumbles over; unless its reader had enough.
+      if (!isCode(error, 'internal') || error.facts['signal'] === 'SIGPIPE') throw error;
       throw damaged(image.path, `dump.erofs could not read inode ${file.nid}: ${error.message}`);
     },
   );

@@ -1,6 +1,6 @@
 import { randomUUID } from 'node:crypto';
-import { rename, rm, stat } from 'node:fs/promises';
-import { dirname } from 'node:path';
+import { readdir, rename, rm, stat } from 'node:fs/promises';
+import { dirname, join } from 'node:path';
 import { Level } from 'level';
 import { errnoOf, SnapshotterError, type ErrorCode } from '../../errors.js';
 import { asSnapshotterError, syncFolder } from '../../host/index.js';
@@ -55,13 +55,24 @@ export function putCounters({ meta }: Database, counters: Counters): Operation {
  */
 export async function openDatabase(folder: string): Promise<{ database: Database; id: string; counters: Counters }> {
   if (!(await isFolder(folder))) await create(folder);
+  const wasReplayed = await hasLog(folder);
   const database = await opened(folder, false);
   try {
-    return { database, ...(await verified(database)) };
+    return { database, ...(await verified(database, wasReplayed)) };
   } catch (error) {
     await database.level.close();
     throw fromStore(error, folder);
   }
+}
+
+/**
+ * Whether LevelDB has changes to replay. From a damaged log it takes what it can without saying so, and writes that into a table;
+ * a table that is damaged or missing is an error of its own. So the keys need counting only when something was replayed.
+ */
+async function hasLog(folder: string): Promise<boolean> {
+  const logs = (await readdir(folder)).filter((name) => name.endsWith('.log'));
+  const sizes = await Promise.all(logs.map(async (name) => (await stat(join(folder, name))).size));
+  return logs.length !== 1 || sizes.some((size) => size > 0);
 }
 
 /** Whether `folder` holds a database of this store, of whatever format version; nothing in it is changed. */
@@ -121,7 +132,7 @@ async function isFolder(folder: string): Promise<boolean> {
   throw damaged(folder, 'it is not a folder');
 }
 
-async function verified(database: Database): Promise<{ id: string; counters: Counters }> {
+async function verified(database: Database, wasReplayed: boolean): Promise<{ id: string; counters: Counters }> {
   const { folder, meta, objects, tags } = database;
   const [format, id, text] = await meta.getMany([formatKey, idKey, countersKey]);
   if (format !== undefined && Number(format) > formatVersion) {
@@ -133,6 +144,7 @@ async function verified(database: Database): Promise<{ id: string; counters: Cou
   const counters = parseCounters(text);
   if (format !== String(formatVersion) || id === undefined || !counters)
     throw damaged(folder, 'its format version, id or counters are missing');
+  if (!wasReplayed) return { id, counters };
   const [objectsLeft, entriesLeft] = [(await objects.keys().all()).length, (await tags.keys().all()).length];
   if (objectsLeft !== counters.objects) throw damaged(folder, `${objectsLeft} of ${counters.objects} objects are left`);
   if (entriesLeft !== counters.entries) {

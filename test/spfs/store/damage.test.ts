@@ -8,12 +8,16 @@ import { entry, freshRoot, layer, log, tag } from './support.js';
 
 const red = layer('red');
 
-/** A closed store of 300 tags; its last changes are in LevelDB's log, the others in a table. */
-async function closedStore(): Promise<{ root: string; folder: string }> {
+/**
+ * A closed store of 300 tags; its last changes are in LevelDB's log, the others in a table. Once it was opened again, all are in
+ * tables, and keys are not counted any more.
+ */
+async function closedStore(where: 'in the log' | 'in tables'): Promise<{ root: string; folder: string }> {
   const root = await freshRoot();
   const store = new SpfsStore({ root, log });
   await tag(store, ...Array.from({ length: 200 }, (_, at) => [`old/${at}`, layer(`old ${at}`)] as const));
   await tag(store, ...Array.from({ length: 100 }, (_, at) => [`new/${at}`, layer(`new ${at}`)] as const));
+  if (where === 'in tables') await store.read((view) => view.tags());
   return { root, folder: join(root, 'store.db') };
 }
 
@@ -34,42 +38,45 @@ const truncated = (bytes: Buffer) => bytes.subarray(0, bytes.length / 2);
 const emptied = () => Buffer.alloc(0);
 const garbage = (bytes: Buffer) => Buffer.alloc(bytes.length, 'garbage');
 
-describe('a store with damaged tables or a damaged list of them is data-loss, never a smaller store', () => {
-  test.for<[string, RegExp, (bytes: Buffer) => Buffer]>([
-    ['CURRENT emptied', /^CURRENT$/, emptied],
-    ['CURRENT garbage', /^CURRENT$/, garbage],
-    ['MANIFEST truncated', /^MANIFEST/, truncated],
-    ['MANIFEST garbage', /^MANIFEST/, garbage],
-    ['table emptied', /\.ldb$/, emptied],
-    ['table truncated', /\.ldb$/, truncated],
-    ['table garbage', /\.ldb$/, garbage],
-  ])('%s', async ([, pattern, damage]) => {
-    const { root, folder } = await closedStore();
-    const file = await fileLike(folder, pattern);
-    await writeFile(file, damage(await readFile(file)));
-    await expectDamage(root);
-  });
+describe.for(['in the log', 'in tables'] as const)(
+  'a store whose last change is %s, damaged, is data-loss, never a smaller store:',
+  (where) => {
+    test.for<[string, RegExp, (bytes: Buffer) => Buffer]>([
+      ['CURRENT emptied', /^CURRENT$/, emptied],
+      ['CURRENT garbage', /^CURRENT$/, garbage],
+      ['MANIFEST truncated', /^MANIFEST/, truncated],
+      ['MANIFEST garbage', /^MANIFEST/, garbage],
+      ['table emptied', /\.ldb$/, emptied],
+      ['table truncated', /\.ldb$/, truncated],
+      ['table garbage', /\.ldb$/, garbage],
+    ])('%s', async ([, pattern, damage]) => {
+      const { root, folder } = await closedStore(where);
+      const file = await fileLike(folder, pattern);
+      await writeFile(file, damage(await readFile(file)));
+      await expectDamage(root);
+    });
 
-  test.for([/^CURRENT$/, /^MANIFEST/, /\.ldb$/])('%s deleted', async (pattern) => {
-    const { root, folder } = await closedStore();
-    await rm(await fileLike(folder, pattern));
-    await expectDamage(root);
-  });
+    test.for([/^CURRENT$/, /^MANIFEST/, /\.ldb$/])('%s deleted', async (pattern) => {
+      const { root, folder } = await closedStore(where);
+      await rm(await fileLike(folder, pattern));
+      await expectDamage(root);
+    });
 
-  test('a file in the place of the database', async () => {
-    const { root, folder } = await closedStore();
-    await rm(folder, { recursive: true });
-    await writeFile(folder, 'not a database');
-    await expectDamage(root);
-  });
+    test('a file in the place of the database', async () => {
+      const { root, folder } = await closedStore(where);
+      await rm(folder, { recursive: true });
+      await writeFile(folder, 'not a database');
+      await expectDamage(root);
+    });
 
-  test('an empty folder in the place of the database', async () => {
-    const { root, folder } = await closedStore();
-    await rm(folder, { recursive: true });
-    await mkdir(folder);
-    await expectDamage(root);
-  });
-});
+    test('an empty folder in the place of the database', async () => {
+      const { root, folder } = await closedStore(where);
+      await rm(folder, { recursive: true });
+      await mkdir(folder);
+      await expectDamage(root);
+    });
+  },
+);
 
 describe('a store that contradicts itself is data-loss', () => {
   test.for<[string, (level: Level) => Promise<void>]>([
