@@ -24,13 +24,26 @@ export class Jobs<T> {
   }
 }
 
-/** At most `limit` pieces of work at once; the others wait in the order they came. */
+/** When work that takes long leaves its turn to others, and goes on beside them. */
+export interface Overtime {
+  /** Milliseconds. */
+  readonly afterMs: number;
+  /** Pieces of work beyond their turn at once. Further ones keep their turns until one of these ends. */
+  readonly atMost: number;
+}
+
+/** At most `limit` pieces of work at once, and those in overtime; the others wait in the order they came. */
 export class Slots {
   #free: number;
   readonly #waiting: (() => void)[] = [];
+  readonly #overtime: Overtime | undefined;
+  #late = 0;
+  /** What has taken long, and would leave its turn to others if fewer had. */
+  readonly #slow: (() => void)[] = [];
 
-  constructor(limit: number) {
+  constructor(limit: number, overtime?: Overtime) {
     this.#free = limit;
+    this.#overtime = overtime;
   }
 
   /** Whether a further piece of work would start at once. */
@@ -41,11 +54,40 @@ export class Slots {
   /** @throws the signal's reason when it aborts while waiting; what `work` throws otherwise. */
   async run<T>(work: () => Promise<T>, signal?: AbortSignal): Promise<T> {
     await this.#acquire(signal);
+    const end = this.#begin();
     try {
       return await work();
     } finally {
-      this.#release();
+      end();
     }
+  }
+
+  /** @returns what is to be called at the work's end */
+  #begin(): () => void {
+    const overtime = this.#overtime;
+    if (!overtime) return () => this.#release();
+    let isLate = false;
+    const becomeLate = () => {
+      isLate = true;
+      this.#late += 1;
+      this.#release();
+    };
+    const timer = setTimeout(() => {
+      if (this.#late < overtime.atMost) becomeLate();
+      else this.#slow.push(becomeLate);
+    }, overtime.afterMs);
+    timer.unref();
+    return () => {
+      clearTimeout(timer);
+      if (isLate) {
+        this.#late -= 1;
+        this.#slow.shift()?.();
+        return;
+      }
+      const place = this.#slow.indexOf(becomeLate);
+      if (place !== -1) this.#slow.splice(place, 1);
+      this.#release();
+    };
   }
 
   async #acquire(signal: AbortSignal | undefined): Promise<void> {

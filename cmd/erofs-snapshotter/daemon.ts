@@ -13,6 +13,9 @@ import { Snapshotter } from '../../src/snapshots/index.js';
 import { logOtherWords } from './other-words.js';
 import { firstSignal, ignoreOtherSignals } from './signals.js';
 
+/** Milliseconds after which a conversion leaves its turn to others; most take less than five seconds. */
+const overtimeAfterMs = 20_000;
+
 /**
  * Runs the daemon until a signal ends it: then what runs is drained, and all is closed in reverse order.
  *
@@ -45,7 +48,8 @@ export async function serve(config: Config, log: Logger): Promise<void> {
 /** Listens before it recovers: containerd finds the socket, and its calls wait. */
 async function listen(config: Config, log: Logger, scope: Scope): Promise<Snapshotter> {
   const tools = await checkTools(log);
-  const slots = new Slots(config.maxConversions);
+  // A layer that takes mkfs.erofs minutes, as many names in one folder do, does not make the others wait.
+  const slots = new Slots(config.maxConversions, { afterMs: overtimeAfterMs, atMost: config.maxConversions });
   const conversionTimeoutMs = config.conversionTimeoutSeconds * 1000;
   const { root, defaultSize, setImmutable, shareLayers } = config;
 
