@@ -61,6 +61,7 @@ async function listen(config: Config, log: Logger, scope: Scope): Promise<Snapsh
     tools,
     slots,
     conversionTimeoutMs,
+    expectLayer: (layer) => applier.expect(layer),
     log,
   });
   scope.defer('snapshotter', () => snapshotter.close());
@@ -81,7 +82,6 @@ async function listen(config: Config, log: Logger, scope: Scope): Promise<Snapsh
   scope.defer('differ', () => applier.close());
   const comparer = new LayerComparer({ blobs: containerd.blobs, slots, timeoutMs: conversionTimeoutMs, log });
   const differ: DifferPort<ExtractTarget, CompareSides> = {
-    expect: (o) => applier.expect(o),
     apply: (o) => applier.apply(o),
     compare: (o) => comparer.compare(o),
   };

@@ -3,7 +3,7 @@ import { Socket } from 'node:net';
 import { errnoOf, isCode, SnapshotterError } from '../errors.js';
 import { run, type PipeEnd, type RunOptions } from '../host/index.js';
 import { findDecompressionTool, type DecompressionTool } from './decompression-tools.js';
-import { follow, type ArrivingFile } from './follow.js';
+import { follow, type ArrivingFile } from './ahead/follow.js';
 import type { Compression } from './media-types.js';
 import type { SizeLimit } from './size-limit.js';
 import { decodeStrictly, nodeDecoder } from './strict-decoder.js';

@@ -29,8 +29,6 @@ export interface SnapshotterPort<Target, Sides> {
 
 /** What the Diff service needs of a differ. */
 export interface DifferPort<Target, Sides> {
-  /** Hears that a snapshot was prepared to extract a layer into. Returns at once. */
-  expect(options: { readonly target: Target; readonly namespace: string }): void;
   /** Returns the descriptor of the uncompressed layer. */
   apply(options: {
     readonly descriptor: Descriptor;

@@ -7,7 +7,6 @@ import { definitionOf, diffService, loadDefinitions, loadDescriptors, snapshotsS
 import type { DiffMethods, SnapshotsMethods } from '../protocol/index.js';
 import { Calls, implementation } from './calls.js';
 import { diffHandlers } from './diff-service.js';
-import { tellingOfExtracts } from './expectation.js';
 import type { DifferPort, SnapshotterPort } from './ports.js';
 import { snapshotsHandlers } from './snapshots-service.js';
 import { openSocket } from './socket.js';
@@ -51,7 +50,7 @@ export async function startServer<Target, Sides>(options: ServerOptions<Target, 
     'grpc.max_receive_message_length': messageLimit,
     'grpc.max_send_message_length': messageLimit,
   });
-  const handlers = snapshotsHandlers(snapshotter, tellingOfExtracts(snapshotter, differ));
+  const handlers = snapshotsHandlers(snapshotter);
   const snapshots = implementation<SnapshotsMethods>(calls, handlers, ['List']);
   server.addService(definitionOf(definitions, snapshotsService), snapshots);
   const diffs = implementation<DiffMethods>(calls, diffHandlers(snapshotter, differ));

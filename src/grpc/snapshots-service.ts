@@ -10,13 +10,10 @@ const pageSize = 100;
 const kinds = { view: 'VIEW', active: 'ACTIVE', committed: 'COMMITTED' } as const;
 
 /** Translates between messages and the snapshotter. The `snapshotter` field of a request is ours, whatever it says. */
-export function snapshotsHandlers<Target, Sides>(
-  snapshotter: SnapshotterPort<Target, Sides>,
-  prepare: SnapshotterPort<Target, Sides>['prepare'],
-): Handlers<SnapshotsMethods> {
+export function snapshotsHandlers(snapshotter: SnapshotterPort<unknown, unknown>): Handlers<SnapshotsMethods> {
   return {
     Prepare: async ({ key, parent, labels }, { namespace, signal }) => ({
-      mounts: await prepare({ key, parent, labels, namespace, signal }),
+      mounts: await snapshotter.prepare({ key, parent, labels, namespace, signal }),
     }),
     View: async ({ key, parent, labels }, { namespace, signal }) => ({
       mounts: await snapshotter.view({ key, parent, labels, namespace, signal }),

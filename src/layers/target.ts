@@ -22,16 +22,10 @@ export interface ConvertedLayer extends LayerTar {
 export interface ExtractTarget {
   /** The snapshot's id, for logs. */
   readonly id: number;
-  /** The layer's place in its image, counted from 0. */
-  position(): Promise<number>;
   /** The diff ID that containerd (2.3 and later) named when it prepared the snapshot. */
   readonly diffId: Digest | undefined;
   /** An unused path on the layer's own filesystem; what a crash leaves there is swept at the next start. */
   temporary(purpose: string): string;
-  /** The same for a layer that has no snapshot yet. */
-  aheadTemporary(purpose: string): string;
-  /** Whether some snapshot has the layer with this digest of its blob or tar. */
-  holds(digest: Digest): boolean;
   /**
    * Makes a verified image the layer of this snapshot and records it. A layer that an earlier Apply left in the same snapshot
    * is replaced.

@@ -2,7 +2,7 @@ import type { ErofsTools } from '../erofs/index.js';
 import type { WritableLayers } from '../ext4/index.js';
 import type { SpaceReserve } from '../host/index.js';
 import type { Slots } from '../jobs.js';
-import type { HeldLayers } from '../layers/index.js';
+import type { ExpectLayer, HeldLayers } from '../layers/index.js';
 import type { Logger } from '../log.js';
 import type { MetadataStore } from '../metadata/index.js';
 import type { KeyLocks } from '../key-locks.js';
@@ -33,4 +33,6 @@ export interface Context {
   readonly setImmutable: boolean;
   readonly shareLayers: ShareLayers;
   readonly conversionTimeoutMs: number;
+  /** Told of each snapshot that a layer will be extracted into. */
+  readonly expectLayer: ExpectLayer;
 }

@@ -9,6 +9,7 @@ import { newestFirst, oldestFirst, type Mount, type OldestFirst } from '../vocab
 import { abortable } from './abortable.js';
 import { refuseWhatIsHere } from './adoptable.js';
 import type { Context } from './context.js';
+import { expectedLayerOf } from './extract-target.js';
 import { mark } from './ownership.js';
 import type { SnapshotFolder } from './paths.js';
 import { isRecorded, mustBeFree, mustBeSound, usableParent, writeRecordFile } from './records.js';
@@ -58,6 +59,7 @@ export async function createSnapshot(context: Context, role: Role, request: Crea
       if (!(await isRecorded(context.store, request.key, id).catch(() => true))) await discardFolder(context, id);
       throw asSnapshotterError(error, `preparing ${JSON.stringify(request.key)}`, context.paths.root);
     }
+    if (role === 'extract') context.expectLayer(expectedLayerOf(context, record));
     return render(serve, id, context.paths);
   });
 }

@@ -3,6 +3,7 @@ import { temporaryBeside } from '../host/index.js';
 import {
   publishAppliedLayer,
   shareLayer,
+  type ExpectedLayer,
   type ExtractTarget,
   type HeldLayer,
   type LayerRecord,
@@ -38,21 +39,29 @@ export async function findExtractTarget(context: Context, mounts: readonly Mount
 }
 
 function targetOf(context: Context, record: SnapshotRecord): ExtractTarget {
-  const { id, key, parent, labels } = record;
+  const { id, key, labels } = record;
   const folder = context.paths.snapshot(id);
   const stated = labels[diffIdLabel];
   return {
     id,
     diffId: stated !== undefined && isDigest(stated) ? stated : undefined,
-    position: async () => (await context.store.chain(parent)).length,
     temporary: (purpose) => temporaryBeside(folder.layer(purpose)),
-    aheadTemporary: (purpose) => temporaryBeside(context.paths.ahead(purpose)),
-    holds: (digest) => holdersFor(context, record, digest).length > 0,
     publishLayer: (temporaryPath, layer) =>
       whileExtracting(context, key, id, async () => {
         await recordLayer(context, key, id, await publishAppliedLayer(folder.path, temporaryPath, layer));
       }),
     adoptLayer: (digest) => whileExtracting(context, key, id, () => adopt(context, record, digest)),
+  };
+}
+
+/** What the differ is told of an extract snapshot that was just prepared. */
+export function expectedLayerOf(context: Context, record: SnapshotRecord): ExpectedLayer {
+  return {
+    snapshot: record.id,
+    namespace: record.namespace,
+    position: async () => (await context.store.chain(record.parent)).length,
+    temporary: (purpose) => temporaryBeside(context.paths.ahead(purpose)),
+    holds: (digest) => holdersFor(context, record, digest).length > 0,
   };
 }
 

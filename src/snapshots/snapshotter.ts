@@ -3,7 +3,7 @@ import { WritableLayers, writableLayerLimits } from '../ext4/index.js';
 import { SnapshotterError } from '../errors.js';
 import { diskUsage, lockExclusively, makeFolder, SpaceReserve, type DiskUsage, type Lock } from '../host/index.js';
 import { Jobs, type Slots } from '../jobs.js';
-import { HeldLayers, type CompareSides, type ExtractTarget } from '../layers/index.js';
+import { HeldLayers, type CompareSides, type ExpectLayer, type ExtractTarget } from '../layers/index.js';
 import type { Logger } from '../log.js';
 import { checkLabels, type MetadataStore } from '../metadata/index.js';
 import type { Labels, Mount } from '../vocabulary.js';
@@ -38,6 +38,8 @@ export interface SnapshotterOptions {
   /** Shared with the differ: conversions and merges at once. */
   readonly slots: Slots;
   readonly conversionTimeoutMs: number;
+  /** Told of each snapshot that a layer will be extracted into. */
+  readonly expectLayer?: ExpectLayer;
   readonly log: Logger;
 }
 
@@ -190,6 +192,7 @@ export class Snapshotter {
     const context: Context = {
       ...this.#options,
       shareLayers: this.#options.shareLayers ?? 'all',
+      expectLayer: this.#options.expectLayer ?? (() => undefined),
       paths: this.#paths,
       store,
       layers,

@@ -102,7 +102,6 @@ async function start(root: string, address: string): Promise<Running> {
     address,
     snapshotter: Object.assign(snapshotter, { ready: snapshotter.recover() }),
     differ: {
-      expect: () => undefined,
       apply: () => Promise.reject(new Error('this suite applies no layers')),
       compare: () => Promise.reject(new Error('this suite compares nothing')),
     },

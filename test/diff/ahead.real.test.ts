@@ -91,26 +91,33 @@ async function imageWorld(blobs: readonly Buffer[], atOnce = 1, diffIds: readonl
   const targetAt = (position: number): ExtractTarget => ({
     id: position + 1,
     diffId: undefined,
-    position: () => Promise.resolve(position),
     temporary: (purpose) => join(base, `.tmp-${++made}-${purpose}`),
-    aheadTemporary: (purpose) => join(ahead, `.tmp-${++made}-${purpose}`),
-    holds: (digest) => held.has(digest),
     adoptLayer: () => Promise.resolve(undefined),
     publishLayer: async (path, { digest }) => {
       await rename(path, join(base, `layer-${position}.erofs`));
       held.add(digest);
     },
   });
-  const apply = (position: number) =>
-    differ.apply({
+  const expectLayer = (position: number) =>
+    differ.expect({
+      snapshot: position + 1,
+      namespace: 'default',
+      position: () => Promise.resolve(position),
+      temporary: (purpose) => join(ahead, `.tmp-${++made}-${purpose}`),
+      holds: (digest) => held.has(digest),
+    });
+  /** As containerd does: a snapshot is prepared, then the layer is applied to it. */
+  const apply = (position: number) => {
+    expectLayer(position);
+    return differ.apply({
       descriptor: descriptors[position]!,
       target: targetAt(position),
       namespace: 'default',
       signal: new AbortController().signal,
     });
+  };
   const images = async () => (await readdir(ahead)).filter((name) => name.endsWith('.erofs'));
   const failOnce = (code: ErrorCode) => failing.push(code);
-  const expectLayer = (position: number) => differ.expect({ target: targetAt(position), namespace: 'default' });
   return {
     apply,
     expectLayer,

@@ -3,7 +3,8 @@ import { mkdir, readdir, readFile, rename, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { gzipSync } from 'node:zlib';
 import { onTestFinished } from 'vitest';
-import { LayerDiffer, type LayerContent, type LayerDifferOptions } from '../../src/diff/index.js';
+import type { ContentSource as LayerContent } from '../../src/containerd/index.js';
+import { LayerDiffer, type LayerDifferOptions } from '../../src/diff/index.js';
 import { Slots } from '../../src/jobs.js';
 import type { ExtractTarget, LayerTar } from '../../src/layers/index.js';
 import { silentLogger } from '../../src/log.js';
@@ -75,9 +76,6 @@ export async function applyWorld(
     diffId,
     temporary: (purpose) => join(folder, `.tmp-${++made}-${purpose}`),
     publishLayer: (path) => rename(path, image),
-    position: () => Promise.resolve(0),
-    aheadTemporary: (purpose) => join(folder, `.tmp-ahead-${++made}-${purpose}`),
-    holds: (digest) => held[digest] !== undefined,
     adoptLayer: (digest) => Promise.resolve(held[digest]),
   });
   return {

@@ -1,7 +1,7 @@
 import { appendFile, open, rename, rm, truncate, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { expect, it, onTestFinished, vi } from 'vitest';
-import { follow } from '../../src/diff/follow.js';
+import { follow } from '../../src/diff/ahead/follow.js';
 import { isCode } from '../../src/errors.js';
 import { temporaryFolder } from '../host/temporary.js';
 

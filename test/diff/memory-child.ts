@@ -36,9 +36,6 @@ try {
     target: {
       id: 1,
       diffId: undefined,
-      position: () => Promise.resolve(0),
-      aheadTemporary: (purpose) => join(folder, purpose),
-      holds: () => false,
       adoptLayer: () => Promise.resolve(undefined),
       temporary: (purpose) => join(folder, purpose),
       publishLayer: (image) => rename(image, join(folder, 'published')),

@@ -79,7 +79,7 @@ requires(
       await pulled;
       const converted = rig.daemon.log.split('\n').filter((line) => line.includes('converted a layer'));
       expect(converted).toHaveLength(1);
-      expect(JSON.parse(converted[0]!)).toMatchObject({ ahead: true, locateMs: 0, digest: layer.descriptor.digest });
+      expect(JSON.parse(converted[0]!)).toMatchObject({ route: 'ahead', locateMs: 0, digest: layer.descriptor.digest });
       expect(await readdir(ahead)).toEqual([]);
     } finally {
       proxy.letGo();

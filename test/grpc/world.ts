@@ -48,7 +48,6 @@ export async function* toAsync<T>(items: Iterable<T>): AsyncGenerator<T> {
 
 export interface WorldOptions {
   readonly snapshotter?: Partial<SnapshotterPort<Target, Sides>>;
-  readonly expect?: DifferPort<Target, Sides>['expect'];
   readonly apply?: DifferPort<Target, Sides>['apply'];
   readonly compare?: DifferPort<Target, Sides>['compare'];
   readonly log?: Logger;
@@ -61,7 +60,6 @@ export async function startWorld(options: WorldOptions = {}) {
   const folder = await mkdtemp(join(tmpdir(), 'erofs-snapshotter-'));
   const address = join(folder, 'run', 'test.sock');
   const differ = {
-    expect: options.expect ?? (() => undefined),
     apply: options.apply ?? (() => Promise.reject(new Error('this test did not expect an Apply'))),
     compare: options.compare ?? (() => Promise.reject(new Error('this test did not expect a Diff'))),
   };

@@ -1,32 +1,50 @@
 import { rm } from 'node:fs/promises';
-import type { ExtractTarget } from '../layers/index.js';
-import type { Logger } from '../log.js';
-import type { Digest } from '../vocabulary.js';
-import type { ConvertRequest, PreparedLayer } from './convert.js';
+import type { ExpectedLayer } from '../../layers/index.js';
+import type { Logger } from '../../log.js';
+import type { Digest } from '../../vocabulary.js';
+import type { ConversionRequest } from '../conversion.js';
+import type { PreparedLayer } from '../convert.js';
 
-/** How long a layer that nobody asked for is kept, in milliseconds: the layers before it may still be on their way. */
+/** How long a layer that was not asked for is kept, in milliseconds: the layers before it may still be on their way. */
 export const keepMs = 10 * 60_000;
-/** Layers under way or waiting to be asked for, at most: each takes disk space that nobody may ever want. */
+/** Layers under way or waiting to be asked for, at most: each takes disk space for what may never be wanted. */
 const mostAhead = 4;
 
 /** A bound on work of one kind. */
-export interface Turns {
-  readonly limit: number;
-  running: number;
+export class Turns {
+  readonly #limit: number;
+  #taken = 0;
+
+  constructor(limit: number) {
+    this.#limit = limit;
+  }
+
+  get areLeft(): boolean {
+    return this.#taken < this.#limit;
+  }
+
+  /** @returns gives the turn back; more than once does no harm */
+  take(): () => void {
+    let isTaken = true;
+    this.#taken += 1;
+    return () => {
+      if (isTaken) this.#taken -= 1;
+      isTaken = false;
+    };
+  }
 }
 
 /** One conversion that is to begin. */
 export interface Launch {
   readonly turns: Turns;
-  readonly namespace: string | undefined;
-  readonly target: ExtractTarget;
-  readonly convert: (means: Pick<ConvertRequest, 'namespace' | 'temporary' | 'signal'>) => Promise<PreparedLayer>;
+  readonly layer: ExpectedLayer;
+  readonly convert: (means: Pick<ConversionRequest, 'namespace' | 'temporary' | 'signal'>) => Promise<PreparedLayer>;
   /** Called once, when its room is for the next one. */
   readonly onRoom: () => void;
 }
 
 interface Ahead {
-  /** Undefined when it failed: whoever asks for the layer then converts it, and hears why. */
+  /** Undefined when it failed: the call that asks for the layer then converts it, and is told why it cannot be. */
   readonly prepared: Promise<PreparedLayer | undefined>;
   readonly controller: AbortController;
   /** It is no longer under way ahead. */
@@ -37,7 +55,7 @@ interface Ahead {
   expiry?: NodeJS.Timeout;
 }
 
-/** Layers that nobody has asked for yet, under way or converted: bounded, and erased when nobody comes. */
+/** Layers that were not asked for yet, under way or converted: bounded, and erased when they are not asked for in time. */
 export class ConversionsAhead {
   readonly #log: Logger;
   readonly #layers = new Map<Digest, Ahead>();
@@ -59,21 +77,22 @@ export class ConversionsAhead {
     return !this.#closed && this.#layers.size < mostAhead;
   }
 
-  launch(digest: Digest, { turns, namespace, target, convert, onRoom }: Launch): void {
+  launch(digest: Digest, { turns, layer, convert, onRoom }: Launch): void {
     const controller = new AbortController();
-    const temporary = (purpose: string) => target.aheadTemporary(purpose);
+    const { namespace } = layer;
+    const temporary = (purpose: string) => layer.temporary(purpose);
     const prepared = convert({ namespace, temporary, signal: controller.signal }).catch((error: unknown) => {
       this.#log.debug({ err: error, digest }, 'could not convert a layer ahead');
       return undefined;
     });
-    let counted = true;
-    turns.running += 1;
+    const giveBack = turns.take();
+    let isAhead = true;
     const release = () => {
-      if (counted) turns.running -= 1;
-      counted = false;
+      giveBack();
+      isAhead = false;
     };
     const handOver = () => {
-      if (!counted) return;
+      if (!isAhead) return;
       release();
       onRoom();
     };
@@ -123,10 +142,10 @@ export class ConversionsAhead {
   async #abandon(digest: Digest): Promise<void> {
     const ahead = this.#layers.get(digest);
     if (!ahead) return;
-    // Its room is not for the next one of the image: somebody needs it.
+    // Its room is not for the next one of the image: a requested conversion needs it.
     ahead.release();
     this.#forget(digest, ahead);
-    ahead.controller.abort(new Error('nobody asked for this layer'));
+    ahead.controller.abort(new Error('this layer was not asked for'));
     const layer = await ahead.prepared;
     try {
       if (layer) await rm(layer.path, { force: true });

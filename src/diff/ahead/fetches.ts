@@ -1,4 +1,4 @@
-import type { Digest } from '../vocabulary.js';
+import type { Digest } from '../../vocabulary.js';
 
 /** How long a fetch is watched before it is judged, and how long it must still take to be a slow one, in milliseconds. */
 export const watchMs = 1_000;

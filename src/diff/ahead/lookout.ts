@@ -1,33 +1,42 @@
-import { isCode } from '../errors.js';
-import type { ExtractTarget } from '../layers/index.js';
-import type { Logger } from '../log.js';
-import { isDigest, type Descriptor, type Digest } from '../vocabulary.js';
-import { detectArriving } from './compression.js';
-import { ConversionsAhead, keepMs, type Launch, type Turns } from './conversions-ahead.js';
-import type { LayerConverter, PreparedLayer } from './convert.js';
+import type { Content, NamedLayer } from '../../containerd/index.js';
+import { isCode } from '../../errors.js';
+import type { ExpectedLayer } from '../../layers/index.js';
+import type { Logger } from '../../log.js';
+import { isDigest, type Descriptor, type Digest } from '../../vocabulary.js';
+import { detectArriving } from '../compression.js';
+import type { LayerConverter, PreparedLayer } from '../convert.js';
+import { layerFormatOf, type LayerFormat } from '../media-types.js';
+import { ConversionsAhead, keepMs, Turns, type Launch } from './conversions.js';
 import { Fetches, watchMs } from './fetches.js';
-import type { ManifestSource, NamedLayer } from './manifest-source.js';
-import { layerFormatOf, type LayerFormat } from './media-types.js';
+import type { LayersAhead } from './layers-ahead.js';
 
 /** How long containerd may take to say whether it has a blob, in milliseconds. */
 const answerMs = 10_000;
 
-export interface LayersAheadOptions {
-  readonly content: ManifestSource;
+/** What looking ahead needs of containerd's content store. */
+export type ContentAhead = Pick<
+  Content,
+  'layersAfter' | 'layersWith' | 'completed' | 'downloads' | 'openDownload' | 'begun'
+> & {
+  /** Rejects with `not-found` while the blob is not complete. */
+  info(digest: Digest, namespace: string | undefined, signal: AbortSignal): Promise<unknown>;
+};
+
+interface LookoutOptions {
+  readonly content: ContentAhead;
   readonly converter: LayerConverter;
-  /** Conversions of complete blobs ahead at once; 0 switches everything off. One that containerd has come to ask for is no longer ahead. */
+  /** Conversions of complete blobs ahead at once. One that containerd has come to ask for is no longer ahead. */
   readonly atOnce: number;
+  /** Whether a layer is applied at this moment. */
+  readonly isApplied: (digest: Digest) => boolean;
   readonly log: Logger;
 }
 
 /** What containerd did just now: the layers that come after it in its image are next. */
-export interface Present {
+interface Present {
   /** The layer that it asked for. Undefined when it prepared a snapshot to unpack one: which image that is its fetches tell. */
   readonly digest: Digest | undefined;
-  readonly namespace: string | undefined;
-  readonly target: ExtractTarget;
-  /** Whether a layer is applied at this moment. */
-  readonly busy: (digest: Digest) => boolean;
+  readonly layer: ExpectedLayer;
 }
 
 /** What containerd did, and what is known of the image that it did it for. */
@@ -45,56 +54,59 @@ const leastFollowedBytes = 1024 * 1024;
 /** How long nothing may be fetched after a snapshot was prepared for it, in milliseconds. */
 const fetchMs = 10_000;
 
-/**
- * containerd 2.1 asks for one layer of an image after the other. This converts layers while they are fetched, and the next ones
- * meanwhile, as soon as their blobs are complete; what is not asked for is erased.
- */
-export class LayersAhead {
-  readonly #options: LayersAheadOptions;
+/** Expected layers whose Apply has not come, at most: snapshots can be prepared and removed again without one. */
+const mostExpected = 256;
+
+/** Watches what containerd fetches and asks for, and converts what comes next in the image; what is not asked for is erased. */
+export class Lookout implements LayersAhead {
+  readonly #options: LookoutOptions;
   readonly #layers: ConversionsAhead;
-  /** Conversions of complete blobs that nobody has asked for yet. */
+  /** Of complete blobs that were not asked for yet. */
   readonly #conversions: Turns;
   /** One more at once, for they mostly wait for the network. */
   readonly #followings: Turns;
+  /** By the snapshot that takes the layer, those that were prepared last at the end. */
+  readonly #expected = new Map<number, ExpectedLayer>();
   /** Images with layers whose blobs are not complete, by what tells them apart. */
   readonly #waiting = new Map<string, Look>();
   readonly #fetches = new Fetches();
   #arrivals: { readonly controller: AbortController; readonly end: NodeJS.Timeout } | undefined;
 
-  constructor(options: LayersAheadOptions) {
+  constructor(options: LookoutOptions) {
     this.#options = options;
     this.#layers = new ConversionsAhead(options.log);
-    this.#conversions = { limit: options.atOnce, running: 0 };
-    this.#followings = { limit: options.atOnce + 1, running: 0 };
+    this.#conversions = new Turns(options.atOnce);
+    this.#followings = new Turns(options.atOnce + 1);
   }
 
-  /** Starts on the layers after this one. Returns at once: a pull must not wait for what may not be needed. */
-  look(present: Present): void {
-    if (this.#options.atOnce === 0) return;
-    const unknown = this.#waiting.get(waitingKey({ present: { ...present, digest: undefined } }));
-    // What it waited for has come: a fetch that begins from now on is somebody else's.
-    if (unknown && present.digest !== undefined && unknown.present.target.id === present.target.id)
-      this.#forgetLook(unknown);
-    const look = present.digest === undefined ? unknown : undefined;
+  expect(layer: ExpectedLayer): void {
+    this.#expected.set(layer.snapshot, layer);
+    for (const oldest of this.#expected.keys()) {
+      if (this.#expected.size <= mostExpected) break;
+      this.#expected.delete(oldest);
+    }
+    const present = { digest: undefined, layer };
+    const look = this.#waiting.get(waitingKey({ present }));
     if (look) look.present = present;
     this.#look(look ?? { present, running: false, again: false });
   }
 
-  /** The layer when it is under way: waits for it. It is the caller's from then on. */
-  take(digest: Digest, signal: AbortSignal): Promise<PreparedLayer | undefined> {
+  take(digest: Digest, snapshot: number, signal: AbortSignal): Promise<PreparedLayer | undefined> {
+    const layer = this.#expected.get(snapshot);
+    this.#expected.delete(snapshot);
+    if (layer) {
+      const look = this.#waiting.get(waitingKey({ present: { digest: undefined, layer } }));
+      // What it waited for has come: a fetch that begins from now on belongs to another pull.
+      if (look?.present.layer.snapshot === snapshot) this.#forgetLook(look);
+      this.#look({ present: { digest, layer }, running: false, again: false });
+    }
     return this.#layers.take(digest, signal);
   }
 
-  /**
-   * Gives up what nobody asked for, for work that somebody did ask for and that lacks room.
-   *
-   * @returns whether there was any
-   */
   yieldRoom(): Promise<boolean> {
     return this.#layers.abandonAll();
   }
 
-  /** Stops and erases everything. */
   async close(): Promise<void> {
     const closed = this.#layers.close();
     this.#arrivals?.controller.abort();
@@ -134,7 +146,7 @@ export class LayersAhead {
       const { digest } = layer.descriptor;
       if (!this.#layers.hasRoom) return true;
       if (!isDigest(digest) || !this.#isWanted(digest, present)) continue;
-      if (await this.#isComplete(digest, present.namespace)) this.#start(layer, digest, look);
+      if (await this.#isComplete(digest, present.layer.namespace)) this.#start(layer, digest, look);
       else {
         incomplete = true;
         await this.#follow(layer, digest, look);
@@ -144,10 +156,11 @@ export class LayersAhead {
   }
 
   /** Undefined while the image is not known. */
-  async #next({ digest, namespace, target }: Present): Promise<readonly NamedLayer[] | undefined> {
+  async #next({ digest, layer }: Present): Promise<readonly NamedLayer[] | undefined> {
     const { content } = this.#options;
+    const { namespace } = layer;
     if (digest !== undefined) {
-      const next = await content.layersAfter(digest, await target.position(), namespace);
+      const next = await content.layersAfter(digest, await layer.position(), namespace);
       return next.length > 0 ? next : undefined;
     }
     for (const fetched of await content.downloads(namespace)) {
@@ -163,8 +176,8 @@ export class LayersAhead {
     return looks.some(({ next }) => next?.some(({ descriptor }) => descriptor.digest === digest));
   }
 
-  #isWanted(digest: Digest, { busy, target }: Present): boolean {
-    return !this.#layers.has(digest) && !busy(digest) && !target.holds(digest);
+  #isWanted(digest: Digest, { layer }: Present): boolean {
+    return !this.#layers.has(digest) && !this.#options.isApplied(digest) && !layer.holds(digest);
   }
 
   async #isComplete(digest: Digest, namespace: string | undefined): Promise<boolean> {
@@ -192,7 +205,7 @@ export class LayersAhead {
     if (!format || format === 'erofs' || diffId === undefined) return;
     if (descriptor.size < leastFollowedBytes || !this.#mayStart(digest, look, this.#followings)) return;
     const { content, converter } = this.#options;
-    const file = await content.openDownload(digest, look.present.namespace);
+    const file = await content.openDownload(digest, look.present.layer.namespace);
     if (!file) return;
     const slow = this.#fetches.isSlow(digest, descriptor.size, (await file.stat()).size);
     if (!slow) this.#lookLater(look);
@@ -215,12 +228,12 @@ export class LayersAhead {
   }
 
   #mayStart(digest: Digest, { present }: Look, turns: Turns): boolean {
-    return this.#layers.hasRoom && turns.running < turns.limit && this.#isWanted(digest, present);
+    return this.#layers.hasRoom && turns.areLeft && this.#isWanted(digest, present);
   }
 
   #launch(digest: Digest, look: Look, turns: Turns, convert: Launch['convert']): void {
-    const { namespace, target } = look.present;
-    this.#layers.launch(digest, { turns, namespace, target, convert, onRoom: () => this.#look(look) });
+    const { layer } = look.present;
+    this.#layers.launch(digest, { turns, layer, convert, onRoom: () => this.#look(look) });
   }
 
   /** Looks again whenever a blob arrives or begins to, for as long as layers may be expected. */
@@ -235,7 +248,7 @@ export class LayersAhead {
     const controller = new AbortController();
     const arrivals = { controller, end: setTimeout(() => controller.abort(), keepMs).unref() };
     this.#arrivals = arrivals;
-    void this.#watch(look.present.namespace, controller).finally(() => {
+    void this.#watch(look.present.layer.namespace, controller).finally(() => {
       clearTimeout(arrivals.end);
       this.#waiting.clear();
       this.#arrivals = undefined;
@@ -267,7 +280,7 @@ export class LayersAhead {
 
 /** One look waits for an image, however many of its layers were asked for, and one in a namespace for an image not known yet. */
 function waitingKey({ present, next }: Pick<Look, 'present' | 'next'>): string {
-  return `${present.namespace ?? ''}/${next?.at(-1)?.descriptor.digest ?? present.digest ?? ''}`;
+  return `${present.layer.namespace ?? ''}/${next?.at(-1)?.descriptor.digest ?? present.digest ?? ''}`;
 }
 
 /** Whether something has happened since this was last asked. */

@@ -1,7 +1,7 @@
 import { watch } from 'node:fs';
 import type { FileHandle } from 'node:fs/promises';
 import { setTimeout as delay } from 'node:timers/promises';
-import { SnapshotterError } from '../errors.js';
+import { SnapshotterError } from '../../errors.js';
 
 /** A file that another process still writes, from its beginning to its end. */
 export interface ArrivingFile {
@@ -14,7 +14,7 @@ export interface ArrivingFile {
 const partBytes = 256 * 1024;
 /** What arrives within this many milliseconds is taken together: a writer may write in pieces of 32 KiB. */
 const gatherMs = 5;
-/** Milliseconds without a further byte after which nobody waits any more. */
+/** Milliseconds without a further byte after which the fetch counts as stalled. */
 const stallMs = 60_000;
 
 /**

@@ -1,0 +1,30 @@
+import { isCode, SnapshotterError } from '../errors.js';
+import type { Conversion } from './conversion.js';
+import { orAborted } from './deadline.js';
+import type { RelayResult } from './thread/relay.js';
+
+/**
+ * Compares the image with what was handed on to mkfs.erofs: paths, types and sizes.
+ *
+ * @throws SnapshotterError `data-loss`: a fault of ours or of the tool's, whatever the layer holds
+ */
+export async function requireSameTree(c: Conversion, { seed, sum, entries }: RelayResult['handedOn']): Promise<void> {
+  const differs = (how: string, cause?: unknown) =>
+    new SnapshotterError(
+      'data-loss',
+      `the image of layer ${c.digest} is not what was handed on to mkfs.erofs: ${how}`,
+      {
+        facts: { layer: c.digest, entries },
+        next: "keep the layer and report this: the fault is this program's or mkfs.erofs'",
+        ...(cause === undefined ? {} : { cause }),
+      },
+    );
+  const walk = c.inspector.walk(c.output, { seed, maximumEntries: entries }).catch((error: unknown) => {
+    throw isCode(error, 'data-loss') ? differs(error.message, error) : error;
+  });
+  const walked = await orAborted(walk, c.signal);
+  if (walked.sum === sum) return;
+  throw differs(
+    walked.entries === entries ? 'entries differ' : `it has ${walked.entries} entries instead of ${entries}`,
+  );
+}
