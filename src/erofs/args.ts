@@ -38,9 +38,11 @@ export function convertDirectoryArguments(o: {
 /**
  * Arguments that merge layers into one image of metadata. Whiteouts are resolved and stripped, since whoever mounts the merged
  * image alone would see them as devices. Extended inodes have room for any owner and time that is written into them later. So is the
- * UUID, which comes from the layers: until it is written it is zero.
+ * UUID, which comes from the layers: until it is written it is zero. `rootXattrBytes`: room for the root's xattrs, which the tool does
+ * not take over itself.
  */
-export function mergeArguments(o: { output: string; layers: OldestFirst<string> }): string[] {
+export function mergeArguments(o: { output: string; layers: OldestFirst<string>; rootXattrBytes?: number }): string[] {
   const formats = ['--quiet', '--aufs', '--ovlfs-strip=1', ...reproducible, '-Eforce-inode-extended'];
-  return [...formats, '-U', provisionalUuid, o.output, ...o.layers];
+  const room = o.rootXattrBytes ? [`--root-xattr-isize=${o.rootXattrBytes}`] : [];
+  return [...formats, ...room, '-U', provisionalUuid, o.output, ...o.layers];
 }

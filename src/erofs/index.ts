@@ -3,7 +3,7 @@ export { readDevices, verifyMerged, type MergedImage } from './devices.js';
 export { readFiles, type ErofsFile, type ErofsFiles, type ErofsImage, type NamedFile } from './files.js';
 export { entryTypes, EntrySum, type EntryType } from './entry-sum.js';
 export { impliedFolder, type Implied } from './implied.js';
-export { mergeLayers } from './merge.js';
+export { mergeLayers, planMerge, withInlays, type MergePlan, type MergeRules } from './merge.js';
 export { worthwhileHoles } from './sparse.js';
 export { convertDirectory, convertTar, type ConvertDirectoryOptions } from './mkfs.js';
 export { chainRootAttributes, readRootAttributes } from './root.js';

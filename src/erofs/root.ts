@@ -3,33 +3,47 @@ import { impliedBy, undescribed } from './implied.js';
 import { readSuperblockOf, withImage } from './superblock.js';
 import { ImageTree } from './tree.js';
 
+/** What a root directory is like. */
+export interface RootDirectory {
+  readonly attributes: RootAttributes;
+  /** Those that an overlay shows, as they stand in an image. */
+  readonly xattrs: readonly Buffer[];
+}
+
 /**
  * Mode, owner and times of an image's root directory.
  *
  * @throws SnapshotterError as `readSuperblock` does, and `data-loss` when the root is not a directory.
  */
 export async function readRootAttributes(path: string): Promise<RootAttributes> {
-  return (await readRoot(path)).attributes;
+  return (await readTree(path, (tree) => tree.attributes(tree.root()))).found;
 }
 
 /**
- * The root directory of a chain: that of its newest layer that describes one, since a layer whose tar has no entry for it
- * changes nothing; else 0755 root:root at time 0.
+ * Mode, owner and times of the root that `chainRoot` finds.
  *
  * @throws SnapshotterError as `readRootAttributes` does.
  */
 export async function chainRootAttributes(layers: OldestFirst<string>): Promise<RootAttributes> {
   for (let index = layers.length - 1; index >= 0; index -= 1) {
-    const { attributes, implied } = await readRoot(layers[index] ?? '');
-    if (!implied) return attributes;
+    const { found, implied } = await readTree(layers[index] ?? '', (tree) => tree.attributes(tree.root()));
+    if (!implied) return found;
   }
   return undescribed;
 }
 
-async function readRoot(path: string): Promise<{ attributes: RootAttributes; implied: boolean }> {
+/** @throws SnapshotterError as `readRootAttributes` does; `failed-precondition` when another image could not spell its xattrs */
+export async function readRoot(path: string): Promise<RootDirectory & { readonly implied: boolean }> {
+  const { found, implied } = await readTree(path, (tree) => {
+    const root = tree.root();
+    return { attributes: tree.attributes(root), xattrs: tree.shownXattrs(root) };
+  });
+  return { ...found, implied };
+}
+
+async function readTree<T>(path: string, read: (tree: ImageTree) => T): Promise<{ found: T; implied: boolean }> {
   return withImage(path, 'r', async (file) => {
     const superblock = await readSuperblockOf(file, path);
-    const tree = new ImageTree(file, path, superblock);
-    return { attributes: tree.attributes(tree.root()), implied: impliedBy(superblock).root };
+    return { found: read(new ImageTree(file, path, superblock)), implied: impliedBy(superblock).root };
   });
 }

@@ -5,7 +5,7 @@ import { DirectoryBlock, type DirectoryEntry } from './directory-block.js';
 import { decodeAttributes, inodeSize } from './inode.js';
 import { MetadataReader, usualChunks } from './metadata-reader.js';
 import { damaged, type Superblock } from './superblock.js';
-import { readXattrs, xattrBytes, type XattrPlace } from './xattrs.js';
+import { rawXattrs, readXattrs, xattrBytes, type XattrPlace } from './xattrs.js';
 
 /** Anything that has an inode. */
 export interface Node {
@@ -49,12 +49,26 @@ export class ImageTree {
     return this.#directory(this.#superblock.rootOffset);
   }
 
-  attributes({ inode, extended }: Directory): RootAttributes {
+  attributes({ inode, extended }: Node): RootAttributes {
     return decodeAttributes(inode, extended, this.#superblock);
   }
 
-  xattrs({ xattrs }: Directory): XattrPlace[] {
+  xattrs({ xattrs }: Node): XattrPlace[] {
     return readXattrs(this.#reader, { ...xattrs, shared: this.#superblock.sharedXattrsOffset }, this.#path);
+  }
+
+  /**
+   * The xattrs that an overlay shows, as they stand in the image.
+   *
+   * @throws SnapshotterError `failed-precondition` when another image could not spell one's name
+   */
+  shownXattrs(node: Node): readonly Buffer[] {
+    if (node.xattrs.length === 0) return [];
+    const raw = rawXattrs(this.#reader, this.xattrs(node));
+    if (raw) return raw;
+    throw new SnapshotterError('failed-precondition', `${this.#path} has an xattr with a long prefix`, {
+      facts: { path: this.#path },
+    });
   }
 
   /** What stands at `name` in the directory: another one, something else, or nothing. */

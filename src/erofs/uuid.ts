@@ -32,3 +32,8 @@ export function snapshotUuid(name: string): string {
 export function mergedUuid(layerUuids: OldestFirst<string>): string {
   return nameBasedUuid(`erofs:merged/${layerUuids.join(',')}`);
 }
+
+/** The UUID of an image that is merged in so that the merged view is right, by the hash of its bytes. */
+export function inlayUuid(contentHash: string): string {
+  return nameBasedUuid(`erofs:inlays/${contentHash}`);
+}

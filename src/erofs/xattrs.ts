@@ -7,7 +7,13 @@ export interface XattrPlace {
   /** 1 is `user.`, 4 is `trusted.`: the name follows without its prefix. */
   readonly prefix: number;
   readonly name: string;
+  /** Bytes of the whole entry, without padding. */
+  readonly length: number;
 }
+
+const trustedPrefix = 4;
+/** Set in the prefix of a name that begins as a table in the image says, which our own conversions never write. */
+const longPrefix = 0x80;
 
 const headerSize = 12;
 const entrySize = 4;
@@ -50,5 +56,21 @@ export function readXattrs(
 function readXattr(reader: MetadataReader, offset: number): XattrPlace {
   const entry = reader.read(offset, entrySize);
   const name = reader.read(offset + entrySize, entry.readUInt8(0)).toString('latin1');
-  return { offset, prefix: entry.readUInt8(1), name };
+  return { offset, prefix: entry.readUInt8(1), name, length: entrySize + name.length + entry.readUInt16LE(2) };
+}
+
+/**
+ * Xattrs as they stand in an image, padded to whole units of 4 bytes, without those that an overlay keeps to itself
+ * (`trusted.overlay.*`, but not the nested `trusted.overlay.overlay.*`, which it shows by their shorter names).
+ *
+ * @returns undefined when one has a name that only its own image can spell
+ */
+export function rawXattrs(reader: MetadataReader, places: readonly XattrPlace[]): readonly Buffer[] | undefined {
+  const shown = places.filter(({ prefix, name }) => prefix !== trustedPrefix || !/^overlay\.(?!overlay\.)/.test(name));
+  if (shown.some(({ prefix }) => (prefix & longPrefix) !== 0)) return undefined;
+  return shown.map(({ offset, length }) => {
+    const entry = Buffer.alloc(Math.ceil(length / 4) * 4);
+    reader.read(offset, length).copy(entry);
+    return entry;
+  });
 }

@@ -4,7 +4,8 @@ import { isDigest, type Digest } from '../vocabulary.js';
 
 /**
  * The version of the stored JSON, of the LevelDB value and of snapshot.json alike. See UPGRADING.md. A record is written in the
- * oldest version that can hold it, so that an upgrade by itself rewrites none: 2 brought `namespace`, 3 `layer.rules`.
+ * oldest version that can hold it, so that an upgrade by itself rewrites none: 2 brought `namespace`, 3 `layer.rules`,
+ * `serve.rules` and `serve.inlays`.
  */
 const recordVersion = 3;
 
@@ -20,12 +21,16 @@ const imageServe = z
     shape: z.literal('image'),
     image: z.enum(['none', 'single', 'merged', 'separate']),
     merged: id.optional(),
+    rules: z.literal('overlay').optional(),
+    inlays: z.array(id).readonly().optional(),
     layers: z.array(id).readonly(),
     files: z.array(fileName).readonly(),
     writable: z.boolean(),
   })
   .refine((serve) => serve.layers.length === serve.files.length, 'layers and files differ in number')
   .refine((serve) => (serve.image === 'merged') === (serve.merged !== undefined), 'merged does not fit image')
+  .refine((serve) => serve.rules === undefined || serve.image === 'merged', 'rules do not fit image')
+  .refine((serve) => (serve.rules === undefined) === (serve.inlays === undefined), 'inlays do not fit rules')
   .refine((serve) => layerCountFits(serve.image, serve.layers.length), 'the number of layers does not fit image');
 
 function layerCountFits(image: 'none' | 'single' | 'merged' | 'separate', count: number): boolean {
@@ -71,7 +76,9 @@ const snapshotRecord = z.strictObject({
  *
  * `image`: `none` without a parent, `single` one layer by itself, `merged` through the fsmeta.erofs in the folder of the
  * committed snapshot `merged`, `separate` one EROFS mount a layer because merging was impossible. `layers` (snapshot ids)
- * and `files` (names in those snapshots' folders) run oldest first.
+ * and `files` (names in those snapshots' folders) run oldest first. `rules` and `inlays` are there when mkfs.erofs alone would merge
+ * the layers wrongly: the merged image then lies in that folder's `merged/`, and above the layers of these numbers (counted from 1,
+ * oldest first) it has the `inlay-<n>.erofs` there.
  */
 export type Serve = z.output<typeof serve>;
 
@@ -108,8 +115,8 @@ export function serializeRecord(record: SnapshotRecord): string {
 }
 
 /** The oldest version that can hold the record. */
-function versionOf({ namespace, layer }: SnapshotRecord): number {
-  if (layer?.rules !== undefined) return 3;
+function versionOf({ namespace, layer, serve }: SnapshotRecord): number {
+  if (layer?.rules !== undefined || (serve?.shape === 'image' && serve.rules !== undefined)) return 3;
   return namespace === undefined ? 1 : 2;
 }
 

@@ -1,11 +1,13 @@
 import { isDeepStrictEqual } from 'node:util';
 
+import type { MergePlan } from '../erofs/index.js';
 import { SnapshotterError } from '../errors.js';
 import type { Serve, SnapshotRecord } from '../metadata/index.js';
 import { newestFirst, oldestFirst, type Mount, type OldestFirst } from '../vocabulary.js';
 import type { Context } from './context.js';
 import { layersOfChain, serveOf } from './create.js';
 import { claimsToBeBelow, pathsNamedBy } from './extract-target.js';
+import { inlaysIn } from './merged-images.js';
 import { mustBeSound } from './records.js';
 import { decide, render, type LayerPlace } from './serve.js';
 
@@ -69,8 +71,16 @@ async function ownerOf({ paths, store }: Context, { source }: Mount): Promise<Sn
 /** A view of layers names nothing of its own: only the committed snapshot in which its chain ends. */
 async function viewOf(context: Context, top: SnapshotRecord, mounts: readonly Mount[]): Promise<ComparedSide> {
   const layers = await layersOfChain(context, top.key);
-  const merged = mounts.length === 1 ? top.id : undefined;
+  const [mount, ...others] = mounts;
+  const merged =
+    mount && others.length === 0 ? { id: top.id, plan: await planOfMount(context, top, mount) } : undefined;
   return { layers, serve: decide({ role: 'view', layers, merged }), active: undefined };
+}
+
+/** How the merged image was merged that the mount names, if it names one: by the folder it lies in, and the manifest there. */
+async function planOfMount({ paths }: Context, { id }: SnapshotRecord, { source }: Mount): Promise<MergePlan> {
+  const own = paths.snapshot(id).mergedBy('overlay');
+  return source === own.image ? { rules: 'overlay', inlays: await inlaysIn(own) } : { rules: 'mkfs', inlays: [] };
 }
 
 function servedAs(record: SnapshotRecord): ComparedSide {

@@ -14,12 +14,12 @@ import { mark } from './ownership.js';
 import type { SnapshotFolder } from './paths.js';
 import { isRecorded, mustBeFree, mustBeSound, usableParent, writeRecordFile } from './records.js';
 import { writableBytesOf, type CreateRequest } from './requests.js';
-import { decide, pathsOf, render, type LayerPlace, type Role } from './serve.js';
+import { decide, pathsOf, render, type LayerPlace, type MergedPlace, type Role } from './serve.js';
 import { discardFolder } from './trash.js';
 
 interface Gathered {
   readonly layers: OldestFirst<LayerPlace>;
-  readonly merged: number | undefined;
+  readonly merged: MergedPlace | undefined;
 }
 
 /**
@@ -73,7 +73,7 @@ async function gather(context: Context, role: Role, { parent, signal }: CreateRe
   if (layers.length < 2) return { layers, merged: undefined };
   const merging = context.merged.ensure(context.paths.snapshot(parentRecord.id), pathsOf(layers, context.paths));
   const outcome = await abortable(merging, signal);
-  if (outcome.merged) return { layers, merged: parentRecord.id };
+  if (outcome.merged) return { layers, merged: { id: parentRecord.id, plan: outcome.plan } };
   context.log.warn(
     { parent, layers: layers.length, cause: outcome.cause },
     'this chain is served as one disk a layer, since its layers cannot be merged',

@@ -8,7 +8,7 @@ import type { Scope } from '../scope.js';
 import type { ComparedSide } from './compared-side.js';
 import type { Context } from './context.js';
 import { mountUpper, type MountedFolder } from './mounted-upper.js';
-import { pathsOf, type LayerPlace } from './serve.js';
+import { devicePaths, mergedFolder, pathsOf, type LayerPlace } from './serve.js';
 
 export interface Mounting {
   readonly context: Context;
@@ -53,9 +53,9 @@ async function mountImage(o: Mounting, side: ComparedSide, folder: string): Prom
     case 'single':
       return plain(await mountErofs(o, pathsOf(layers, o.context.paths)[0] ?? '', [], target));
     case 'merged': {
-      const merged = serve.shape === 'image' && serve.merged !== undefined ? serve.merged : 0;
+      if (serve.shape !== 'image') throw new Error('a merged side that is no image');
       const { paths } = o.context;
-      return plain(await mountErofs(o, paths.snapshot(merged).merged, pathsOf(layers, paths), target));
+      return plain(await mountErofs(o, mergedFolder(serve, paths).image, devicePaths(serve, paths), target));
     }
     case 'separate': {
       const lowers: string[] = [];

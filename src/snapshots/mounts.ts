@@ -4,7 +4,7 @@ import type { Context } from './context.js';
 import { serveOf } from './create.js';
 import { exists } from './exists.js';
 import { existing, mustBeSound } from './records.js';
-import { filesOf, layerPaths, render, type ImageServe } from './serve.js';
+import { filesOf, layerPaths, planOf, render, type ImageServe } from './serve.js';
 
 /**
  * The answer that Prepare or View gave, again, once all that it names was found to be there and to fit.
@@ -40,7 +40,7 @@ async function mustFitChain({ merged, paths }: Context, key: string, serve: Imag
   if (serve.merged === undefined) return;
   const layers = layerPaths(serve, paths);
   await mustBeThere(key, layers);
-  const outcome = await merged.ensure(paths.snapshot(serve.merged), layers);
+  const outcome = await merged.ensureAsRecorded(paths.snapshot(serve.merged), layers, planOf(serve));
   if (outcome.merged) return;
   throw cannotBeServed(key, `its merged image is damaged and cannot be made again, since ${outcome.cause}`);
 }

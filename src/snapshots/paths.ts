@@ -1,5 +1,6 @@
 import { join, relative, resolve, sep } from 'node:path';
 
+import type { MergeRules } from '../erofs/index.js';
 import { temporaryBeside, temporaryPrefix } from '../host/index.js';
 
 /** Names below the root, and inside a snapshot's folder. VM runtimes rely on them; they do not change. */
@@ -18,7 +19,35 @@ const names = {
   merged: 'fsmeta.erofs',
   disk: 'merged.vmdk',
   manifest: 'layers.manifest',
+  overlaid: 'merged',
 } as const;
+
+/** The files of one merged image, side by side. */
+export class MergedFolder {
+  readonly path: string;
+
+  constructor(path: string) {
+    this.path = path;
+  }
+
+  /** Merged metadata of a chain. */
+  get image(): string {
+    return join(this.path, names.merged);
+  }
+
+  get disk(): string {
+    return join(this.path, names.disk);
+  }
+
+  get manifest(): string {
+    return join(this.path, names.manifest);
+  }
+
+  /** What is merged above the layer of this number, counted from 1, oldest first. */
+  inlay(above: number): string {
+    return join(this.path, `inlay-${above}.erofs`);
+  }
+}
 
 /** Everything below one snapshot's folder. */
 export class SnapshotFolder {
@@ -65,17 +94,12 @@ export class SnapshotFolder {
     return join(this.path, names.mountPoint, 'upper');
   }
 
-  /** Merged metadata of the chain that ends here. */
-  get merged(): string {
-    return join(this.path, names.merged);
-  }
-
-  get disk(): string {
-    return join(this.path, names.disk);
-  }
-
-  get manifest(): string {
-    return join(this.path, names.manifest);
+  /**
+   * Where the merged image of the chain that ends here lies: beside the layer, or, where mkfs.erofs alone would merge the layers
+   * wrongly, in a folder of its own, since releases before record version 3 may have left an image of theirs beside the layer.
+   */
+  mergedBy(rules: MergeRules): MergedFolder {
+    return new MergedFolder(rules === 'mkfs' ? this.path : join(this.path, names.overlaid));
   }
 
   layer(fileName: string): string {
@@ -164,8 +188,9 @@ export class RootPaths {
   /** The snapshot in whose folder a file lies, when the path is spelled the way a Mounts answer spells it. */
   ownerOf(path: string): number | undefined {
     const parts = relative(this.snapshots, path).split(sep);
-    const id = parts.length === 2 ? parseId(parts[0]) : undefined;
-    return id !== undefined && this.snapshot(id).layer(parts[1] ?? '') === path ? id : undefined;
+    const isFile = parts.length === 2 || (parts.length === 3 && parts[1] === names.overlaid);
+    const id = isFile ? parseId(parts[0]) : undefined;
+    return id !== undefined && join(this.snapshots, ...parts) === path ? id : undefined;
   }
 
   /** True for names that {@link trashed} gives. */

@@ -1,6 +1,7 @@
+import { withInlays, type MergePlan } from '../erofs/index.js';
 import type { Serve } from '../metadata/index.js';
 import { mapOldestFirst, type Mount, type OldestFirst } from '../vocabulary.js';
-import type { RootPaths } from './paths.js';
+import type { MergedFolder, RootPaths } from './paths.js';
 
 /** What a new snapshot is asked for as. */
 export type Role = 'extract' | 'container' | 'view';
@@ -14,8 +15,14 @@ export interface LayerPlace {
 export interface ServeFacts {
   readonly role: Role;
   readonly layers: OldestFirst<LayerPlace>;
-  /** The committed snapshot whose folder holds the chain's merged image, when there is one. */
-  readonly merged: number | undefined;
+  /** The chain's merged image, when there is one. */
+  readonly merged: MergedPlace | undefined;
+}
+
+/** A merged image: the committed snapshot in whose folder it lies, and how it was merged. */
+export interface MergedPlace {
+  readonly id: number;
+  readonly plan: MergePlan;
 }
 
 /**
@@ -27,7 +34,11 @@ export function decide({ role, layers, merged }: ServeFacts): Serve {
   const listed = { layers: layers.map(({ id }) => id), files: layers.map(({ file }) => file), writable };
   if (layers.length === 0) return writable ? { shape: 'image', image: 'none', ...listed } : { shape: 'empty-view' };
   if (layers.length === 1) return { shape: 'image', image: 'single', ...listed };
-  if (merged !== undefined) return { shape: 'image', image: 'merged', merged, ...listed };
+  if (merged !== undefined) {
+    const { rules, inlays } = merged.plan;
+    const how = rules === 'overlay' ? { rules, inlays } : {};
+    return { shape: 'image', image: 'merged', merged: merged.id, ...how, ...listed };
+  }
   return { shape: 'image', image: 'separate', ...listed };
 }
 
@@ -57,10 +68,10 @@ function renderImage(serve: ImageServe, paths: RootPaths): readonly Mount[] {
       return layers.map((layer) => mount('erofs', layer, ['ro', 'loop']));
     case 'merged':
       return [
-        mount('format/erofs', mergedFolder(serve, paths).merged, [
+        mount('format/erofs', mergedFolder(serve, paths).image, [
           'ro',
           'loop',
-          ...layers.map((layer) => `device=${layer}`),
+          ...devicePaths(serve, paths).map((device) => `device=${device}`),
         ]),
       ];
     case 'separate':
@@ -75,8 +86,8 @@ export function filesOf(serve: Serve, id: number, paths: RootPaths): readonly st
   if (serve.shape !== 'image') return [own.upper];
   const merged = serve.image === 'merged' ? mergedFolder(serve, paths) : undefined;
   return [
-    ...layerPaths(serve, paths),
-    ...(merged ? [merged.merged, merged.manifest, merged.disk] : []),
+    ...devicePaths(serve, paths),
+    ...(merged ? [merged.image, merged.manifest, merged.disk] : []),
     ...(serve.writable ? [own.writable] : []),
   ];
 }
@@ -87,9 +98,21 @@ export function layerPaths(serve: ImageServe, paths: RootPaths): OldestFirst<str
   return places as unknown as OldestFirst<string>;
 }
 
-function mergedFolder(serve: ImageServe, paths: RootPaths) {
+/** The layers, and each inlay of a merged image above its layer: what the image and the descriptor refer to. */
+export function devicePaths(serve: ImageServe, paths: RootPaths): OldestFirst<string> {
+  const layers = layerPaths(serve, paths);
+  const { inlays } = planOf(serve);
+  return inlays.length === 0 ? layers : withInlays(layers, inlays, (above) => mergedFolder(serve, paths).inlay(above));
+}
+
+/** How the merged image of an answer was merged. */
+export function planOf({ rules, inlays }: ImageServe): MergePlan {
+  return { rules: rules ?? 'mkfs', inlays: inlays ?? [] };
+}
+
+export function mergedFolder(serve: ImageServe, paths: RootPaths): MergedFolder {
   if (serve.merged === undefined) throw new Error('a merged answer without its merged snapshot');
-  return paths.snapshot(serve.merged);
+  return paths.snapshot(serve.merged).mergedBy(planOf(serve).rules);
 }
 
 function mount(type: string, source: string, options: readonly string[]): Mount {

@@ -5,7 +5,7 @@ import { join } from 'node:path';
 import { pipeline } from 'node:stream/promises';
 import { pack, type Header } from 'tar-stream';
 import { onTestFinished } from 'vitest';
-import { convertTar, layerUuid } from '../../src/erofs/index.js';
+import { convertTar, layerUuid, mergeLayers, withInlays } from '../../src/erofs/index.js';
 import { crc32c } from '../../src/crc32c.js';
 import { mountedReadOnly } from '../harness/mounted.js';
 import { newestFirst, oldestFirst, type Digest, type OldestFirst } from '../../src/vocabulary.js';
@@ -46,6 +46,13 @@ export async function makeLayer(folder: string, name: string, entries: readonly 
 }
 
 export const inOrder = <T>(...items: T[]): OldestFirst<T> => oldestFirst(newestFirst(items.toReversed()));
+
+/** Merges layers into `output`, with inlays beside it, and tells the devices of the merged image. */
+export async function mergeInto(output: string, layers: OldestFirst<string>, within = deadlineMs) {
+  const inlay = (above: number) => `${output}.inlay-${above}`;
+  const { image, plan } = await mergeLayers({ layers, output, deadlineMs: within, rules: 'overlay', inlay });
+  return { ...image, plan, devices: withInlays(layers, plan.inlays, inlay) };
+}
 
 /** Mounts an image for the rest of the test, on this kernel. */
 export async function mounted(folder: string, image: string, devices: readonly string[] = []): Promise<string> {

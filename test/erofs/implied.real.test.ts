@@ -3,17 +3,17 @@ import { readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { beforeEach, expect, it } from 'vitest';
 import { convertTarArguments } from '../../src/erofs/args.js';
-import { chainRootAttributes, layerUuid, mergeLayers, readRootAttributes } from '../../src/erofs/index.js';
+import { chainRootAttributes, layerUuid, readRootAttributes } from '../../src/erofs/index.js';
 import { requires } from '../harness/requires.js';
 import { temporaryFolder } from '../host/temporary.js';
 import {
-  deadlineMs,
   digestOf,
   directory,
   file,
   flatten,
   inOrder,
   makeLayer,
+  mergeInto,
   mounted,
   writeTar,
   type Entry,
@@ -36,11 +36,11 @@ const makeLayers = (layers: readonly (readonly Entry[])[]) =>
 /** Merges the layers and gives the trees of the image mounted with its devices, and of the flattened disk. */
 async function mergedTrees(...layers: (readonly Entry[])[]): Promise<Tree[]> {
   const images = await makeLayers(layers);
-  await mergeLayers({ layers: inOrder(...images), output, deadlineMs });
-  run('fsck.erofs', ...images.map((image) => `--device=${image}`), output);
+  const { devices } = await mergeInto(output, inOrder(...images));
+  run('fsck.erofs', ...devices.map((device) => `--device=${device}`), output);
   return [
-    treeOf(await mounted(folder, output, images)),
-    treeOf(await mounted(folder, await flatten(folder, output, images))),
+    treeOf(await mounted(folder, output, devices)),
+    treeOf(await mounted(folder, await flatten(folder, output, devices))),
   ];
 }
 
@@ -146,9 +146,9 @@ requires(
     const again = [...images.map((image) => readFileSync(image))];
     await makeLayers([[sticky], [file('tmp/x', 'x')]]);
     expect(images.map((image, index) => readFileSync(image).equals(again[index]!))).toEqual([true, true]);
-    await mergeLayers({ layers: inOrder(...images), output, deadlineMs });
+    await mergeInto(output, inOrder(...images));
     const first = readFileSync(output);
-    await mergeLayers({ layers: inOrder(...images), output, deadlineMs });
+    await mergeInto(output, inOrder(...images));
     expect(readFileSync(output).equals(first)).toBe(true);
   });
 });

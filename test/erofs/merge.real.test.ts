@@ -3,7 +3,7 @@ import { existsSync, lstatSync, readdirSync, readFileSync, writeFileSync, mkdirS
 import { copyFile, open, stat, truncate } from 'node:fs/promises';
 import { join } from 'node:path';
 import { beforeEach, expect, it } from 'vitest';
-import { chainRootAttributes, convertDirectory, layerUuid, mergeLayers, verifyMerged } from '../../src/erofs/index.js';
+import { chainRootAttributes, convertDirectory, layerUuid, verifyMerged } from '../../src/erofs/index.js';
 import { readDevices, readRootAttributes } from '../../src/erofs/index.js';
 import { inherit } from '../../src/erofs/inherit.js';
 import { withImage } from '../../src/erofs/superblock.js';
@@ -20,6 +20,7 @@ import {
   growLayer,
   inOrder,
   makeLayer,
+  mergeInto,
   mounted,
   patchSuperblock,
 } from './images.js';
@@ -34,7 +35,7 @@ beforeEach(async () => {
   output = join(folder, 'fsmeta.erofs');
 });
 
-const merge = (...layers: string[]) => mergeLayers({ layers: inOrder(...layers), output, deadlineMs });
+const merge = (...layers: string[]) => mergeInto(output, inOrder(...layers));
 
 requires('mkfs.erofs')('a merged image', () => {
   it('of the same layers has the same bytes', async () => {
@@ -205,7 +206,7 @@ requires(
     const blocks = 5 * 1024 * 256 + 1;
     await growLayer(layers[0] ?? '', blocks);
     await growLayer(layers[1] ?? '', blocks);
-    const merged = await mergeLayers({ layers, output, deadlineMs });
+    const merged = await mergeInto(output, layers);
     expect(merged.layers.map(({ mappedBlock }) => mappedBlock)).toEqual([1, 1 + blocks, 1 + 2 * blocks]);
     expect(merged.layers[0]?.bytes).toBe(5 * 1024 ** 3 + 4096);
     const image = await mounted(folder, await flatten(folder, output, layers));
@@ -222,10 +223,12 @@ requires(
     await image.close();
     // With a checksum that fits, so that nothing else is wrong with it.
     await patchSuperblock(output, 64, Buffer.alloc(0));
-    const root = { mode: 0o755, uid: 70_000, gid: 0, mtime: 0n, mtimeNsec: 0 };
+    const attributes = { mode: 0o755, uid: 70_000, gid: 0, mtime: 0n, mtimeNsec: 0 };
     await withImage(output, 'r+', (file) => {
       const open = { file, path: output, superblock };
-      expect(() => inherit(open, { root, directories: [] })).toThrow('too small for its owner and time');
+      expect(() => inherit(open, { root: { attributes, xattrs: [] }, directories: [] })).toThrow(
+        'too small for its owner and time',
+      );
       return Promise.resolve();
     });
   });

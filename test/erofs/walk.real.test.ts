@@ -2,7 +2,7 @@ import { execFileSync } from 'node:child_process';
 import { mkdirSync, readFileSync, truncateSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { beforeEach, expect, it } from 'vitest';
-import { convertDirectory, layerUuid, mergeLayers, readFiles, tryMerging } from '../../src/erofs/index.js';
+import { convertDirectory, layerUuid, readFiles, tryMerging } from '../../src/erofs/index.js';
 import { checkTree } from '../../src/erofs/tree-check.js';
 import { entryTypes, EntrySum } from '../../src/erofs/entry-sum.js';
 import { walkImage } from '../../src/erofs/walk.js';
@@ -11,7 +11,17 @@ import { setXattr } from '../../src/host/index.js';
 import { randomOf, times, type Random } from '../harness/share.js';
 import { requires } from '../harness/requires.js';
 import { temporaryFolder } from '../host/temporary.js';
-import { deadlineMs, digestOf, directory, fakeMkfs, file, inOrder, makeLayer, type Entry } from './images.js';
+import {
+  deadlineMs,
+  digestOf,
+  directory,
+  fakeMkfs,
+  file,
+  inOrder,
+  makeLayer,
+  mergeInto,
+  type Entry,
+} from './images.js';
 
 const uuid = layerUuid(digestOf('layer'));
 const run = (tool: string, ...args: string[]) => execFileSync(tool, args, { encoding: 'utf8', stdio: 'pipe' });
@@ -175,7 +185,7 @@ requires('mkfs.erofs')('a layer that mkfs.erofs cannot take', () => {
       await makeLayer(folder, 'bad', [file('b', 'b')]),
     ];
     await fakeMkfs(folder, `case "$*" in *${bad}*) kill -SEGV $$;; esac; cp ${good} "$out"`);
-    const merge = mergeLayers({ layers: inOrder(good, bad), output: join(folder, 'merged'), deadlineMs });
+    const merge = mergeInto(join(folder, 'merged'), inOrder(good, bad));
     await expect(merge).rejects.toMatchObject({ code: 'data-loss', message: expect.stringContaining(bad) as string });
     await expect(tryMerging(bad, join(folder, 'trial'), { deadlineMs })).rejects.toThrow(/crashes/);
     await tryMerging(good, join(folder, 'trial'), { deadlineMs });
@@ -189,7 +199,7 @@ requires('mkfs.erofs')('a layer that mkfs.erofs cannot take', () => {
     bad.point('aaaa', bad.nid('.'));
     bad.write();
     await fakeMkfs(folder, 'exec sleep 60');
-    const merge = mergeLayers({ layers: inOrder(good, bad.path), output: join(folder, 'merged'), deadlineMs: 500 });
+    const merge = mergeInto(join(folder, 'merged'), inOrder(good, bad.path), 500);
     await expect(merge).rejects.toMatchObject({
       code: 'data-loss',
       message: expect.stringContaining(bad.path) as string,
@@ -208,8 +218,7 @@ requires('mkfs.erofs')('a layer that mkfs.erofs cannot take', () => {
     const small = join(folder, 'small.erofs');
     run('mkfs.erofs', '--quiet', '-b4096', '--chunksize=1048576', small, source);
     const good = await makeLayer(folder, 'good', [file('a', 'a')]);
-    const merge = (layer: string) =>
-      mergeLayers({ layers: inOrder(good, layer), output: join(folder, 'merged'), deadlineMs });
+    const merge = (layer: string) => mergeInto(join(folder, 'merged'), inOrder(good, layer));
     await expect(merge(large)).rejects.toMatchObject({ code: 'failed-precondition' });
     await merge(small);
   });

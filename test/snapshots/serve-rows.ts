@@ -45,7 +45,7 @@ export function decisionOf({ role, layers, merged }: Row) {
   return decide({
     role,
     layers: places.slice(0, layers) as unknown as OldestFirst<LayerPlace>,
-    merged: merged ? 3 : undefined,
+    merged: merged ? { id: 3, plan: { rules: 'mkfs', inlays: [] } } : undefined,
   });
 }
 

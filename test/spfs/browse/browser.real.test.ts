@@ -4,10 +4,9 @@ import { mkdtemp, open, readFile, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
-import { mergeLayers } from '../../../src/erofs/index.js';
 import { Browser, bytesOf, printableName } from '../../../src/spfs/browse/index.js';
 import type { Mount } from '../../../src/vocabulary.js';
-import { deadlineMs, directory, file, inOrder, makeLayer, mounted, type Entry } from '../../erofs/images.js';
+import { directory, file, inOrder, makeLayer, mergeInto, mounted, type Entry } from '../../erofs/images.js';
 import { requires } from '../../harness/requires.js';
 import { temporaryFolder } from '../../host/temporary.js';
 
@@ -76,7 +75,7 @@ requires(
     folder = await mkdtemp(join(tmpdir(), 'erofs-snapshotter-'));
     layers = [await makeLayer(folder, 'lower', lower), await makeLayer(folder, 'upper', upper)];
     const source = join(folder, 'fsmeta.erofs');
-    await mergeLayers({ layers: inOrder(...layers), output: source, deadlineMs });
+    await mergeInto(source, inOrder(...layers));
     merges = { type: 'format/erofs', source, target: '', options: ['ro', 'loop', ...layers.map((l) => `device=${l}`)] };
     merged = new Browser('stack', [merges]);
     single = new Browser('top', [{ type: 'erofs', source: layers[1]!, target: '', options: ['ro', 'loop'] }]);
