@@ -110,7 +110,7 @@ class Attempt {
     const signal = o.signal ? AbortSignal.any([o.signal, this.#stop.signal]) : this.#stop.signal;
     // The layers alone tell, so neither waits for the tool, nor the tool for them.
     this.#corrections = verified.then(async (layers) => {
-      await refuseUnmergeable(layers, { ...o, signal });
+      await refuseUnmergeable(layers, { deadlineMs: o.deadlineMs, signal });
       const found = await findCorrections(layers, root, signal);
       return o.rules === 'mkfs' ? { ...found, inlays: [] } : found;
     });

@@ -103,7 +103,7 @@ export class MergedImages {
   async #whatIsThere(owner: SnapshotFolder, layers: OldestFirst<string>): Promise<MergeOutcome | undefined> {
     const old = await isReady(owner.mergedBy('mkfs'));
     if (!old && !(await isReady(owner.mergedBy('overlay')))) return undefined;
-    const plan = await planMerge(layers, this.#options).catch((error: unknown) => {
+    const plan = await planMerge(layers, { deadlineMs: this.#options.deadlineMs }).catch((error: unknown) => {
       if (isImpossible(error)) return undefined;
       throw error;
     });
@@ -137,7 +137,7 @@ export class MergedImages {
   async #tellOfOlderRules(owner: SnapshotFolder, layers: OldestFirst<string>): Promise<void> {
     const { log } = this.#options;
     try {
-      const plan = this.#plans.get(owner.id) ?? (await planMerge(layers, this.#options));
+      const plan = this.#plans.get(owner.id) ?? (await planMerge(layers, { deadlineMs: this.#options.deadlineMs }));
       if (plan.rules === 'mkfs') return;
     } catch (error) {
       log.debug({ err: error, snapshot: owner.id }, 'could not look for what an earlier release merged wrongly');

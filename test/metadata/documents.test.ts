@@ -13,7 +13,16 @@ const digest = `sha256:${'0'.repeat(64)}` as const;
 const everyField: Required<SnapshotRecord> = {
   ...recordOf({ id: 2, key: 'k' }),
   namespace: 'default',
-  serve: { shape: 'image', image: 'merged', merged: 1, layers: [1, 2], files: ['a', 'b'], writable: true },
+  serve: {
+    shape: 'image',
+    image: 'merged',
+    merged: 1,
+    rules: 'overlay',
+    inlays: [1],
+    layers: [1, 2],
+    files: ['a', 'b'],
+    writable: true,
+  },
   writableBytes: 1,
   layer: {
     file: 'layer.erofs',

@@ -28,10 +28,16 @@ const full: SnapshotRecord = recordOf({
 const { rules: _since3, ...layerOfSecond } = full.layer!;
 const second: SnapshotRecord = { ...full, layer: layerOfSecond };
 
+const overlaid: SnapshotRecord['serve'] = {
+  ...({ shape: 'image', image: 'merged', merged: 2, layers: [1, 2], files: ['a', 'b'], writable: true } as const),
+  ...({ rules: 'overlay', inlays: [1] } as const),
+};
+
 test('what is written is read back the same, as text and parsed', () => {
   for (const [record, version] of [
     [full, 3],
     [{ ...full, layer: undefined }, 2],
+    [{ ...second, serve: overlaid }, 3],
     [recordOf({ id: 1, key: 'a' }), 1],
   ] as const) {
     const text = serializeRecord(record);
@@ -87,6 +93,9 @@ describe('a broken record is data-loss that names place and field', () => {
     ['rules 0', change({ layer: { ...full.layer, rules: 0 } }), '"layer.rules"'],
     ['fewer files than layers', change({ serve: { ...image, files: ['a'] } }), '"serve"'],
     ['merged without its snapshot', change({ serve: { ...image, merged: undefined } }), '"serve"'],
+    ['rules without inlays', change({ serve: { ...image, rules: 'overlay' } }), '"serve"'],
+    ['inlays without rules', change({ serve: { ...image, inlays: [1] } }), '"serve"'],
+    ['other rules', change({ serve: { ...image, rules: 'x', inlays: [] } }), '"serve.rules"'],
     ['merged of one layer', change({ serve: { ...image, layers: [1], files: ['a'] } }), '"serve"'],
     ['a file that is a path', change({ serve: { ...image, files: ['a', '/etc/passwd'] } }), '"serve.files.1"'],
     ['negative usage', change({ usage: { bytes: -1, inodes: 0 } }), '"usage.bytes"'],

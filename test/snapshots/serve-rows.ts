@@ -41,10 +41,13 @@ const paths = new RootPaths('/srv/erofs');
 /** Layer n lies in the folder of snapshot n; the new snapshot is number 9. */
 const places: readonly LayerPlace[] = [1, 2, 3].map((id) => ({ id, file: `layer-${id}.erofs` }));
 
-export function decisionOf({ role, layers, merged }: Row) {
+export const placesOf = ({ layers }: Row) => places.slice(0, layers) as unknown as OldestFirst<LayerPlace>;
+
+export function decisionOf(row: Row) {
+  const { role, merged } = row;
   return decide({
     role,
-    layers: places.slice(0, layers) as unknown as OldestFirst<LayerPlace>,
+    layers: placesOf(row),
     merged: merged ? { id: 3, plan: { rules: 'mkfs', inlays: [] } } : undefined,
   });
 }

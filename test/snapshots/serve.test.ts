@@ -2,9 +2,9 @@ import { readFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { describe, expect, it } from 'vitest';
 import { packageRoot } from '../../src/package.js';
-import { filesOf } from '../../src/snapshots/serve.js';
+import { decide, filesOf } from '../../src/snapshots/serve.js';
 import { RootPaths } from '../../src/snapshots/paths.js';
-import { answerOf, armOf, decisionOf, rows, tableLines } from './serve-rows.js';
+import { answerOf, armOf, decisionOf, placesOf, rows, tableLines } from './serve-rows.js';
 
 async function golden(): Promise<Record<string, unknown>> {
   const path = join(import.meta.dirname, 'fixtures', 'mounts.json');
@@ -54,6 +54,16 @@ describe('the mount answer', () => {
     expect(names('merged + writable')).toEqual([
       ...['1/layer-1.erofs', '2/layer-2.erofs', '3/layer-3.erofs'],
       ...['3/fsmeta.erofs', '3/layers.manifest', '3/merged.vmdk', '9/rwlayer.img'],
+    ]);
+    const row = rows.find(({ name }) => name === 'merged')!;
+    const serve = decide({
+      role: row.role,
+      layers: placesOf(row),
+      merged: { id: 3, plan: { rules: 'overlay', inlays: [2] } },
+    });
+    expect(filesOf(serve, 9, new RootPaths('/')).map((path) => path.replace('/snapshots/', ''))).toEqual([
+      ...['1/layer-1.erofs', '2/layer-2.erofs', '3/merged/inlay-2.erofs', '3/layer-3.erofs'],
+      ...['3/merged/fsmeta.erofs', '3/merged/layers.manifest', '3/merged/merged.vmdk'],
     ]);
     expect(names('extract')).toEqual(['9/fs']);
     expect(names('single')).toEqual(['1/layer-1.erofs']);
