@@ -61,7 +61,7 @@ const chunksOfOne = 8;
 /** Names looked at before the daemon's other work gets its turn. */
 const namesATurn = 4096;
 /** mkfs.erofs makes no room for more xattrs than this on one directory, in bytes. */
-export const mostXattrBytes = 0xfff8;
+const mostXattrBytes = 0xfff8;
 
 /**
  * The root of a chain of layers, as an overlay of them shows it: that of the newest layer that describes one, since a layer whose tar
