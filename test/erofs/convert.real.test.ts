@@ -5,11 +5,11 @@ import { readdirSync, readFileSync, readlinkSync, statSync } from 'node:fs';
 import { link, symlink, truncate, utimes, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { beforeEach, expect, it, onTestFinished } from 'vitest';
-import { convertDirectory, convertTar, layerUuid, mergeLayers, readRootAttributes } from '../../src/erofs/index.js';
+import { convertDirectory, convertTar, layerUuid, readRootAttributes } from '../../src/erofs/index.js';
 import { diskUsage, getXattr, listXattrs, setXattr } from '../../src/host/index.js';
 import { requires } from '../harness/requires.js';
 import { temporaryFolder } from '../host/temporary.js';
-import { deadlineMs, digestOf, directory, file, inOrder, makeLayer, mounted, writeTar } from './images.js';
+import { deadlineMs, digestOf, directory, file, inOrder, makeLayer, mergeInto, mounted, writeTar } from './images.js';
 
 const uuid = layerUuid(digestOf('layer'));
 const run = (tool: string, ...args: string[]) => execFileSync(tool, args, { encoding: 'utf8', stdio: 'pipe' });
@@ -211,7 +211,7 @@ requires(
 
     const merged = join(folder, 'merged.erofs');
     const layers = inOrder(await makeLayer(folder, 'lower', [file('a', 'a')]), first);
-    await mergeLayers({ layers, output: merged, deadlineMs });
+    await mergeInto(merged, layers);
     const view = await mounted(folder, merged, layers);
     expect(readFileSync(join(view, 'linked')).equals(readFileSync(sparse))).toBe(true);
     expect(readdirSync(folder).filter((name) => name.endsWith('.sizes'))).toEqual([]);

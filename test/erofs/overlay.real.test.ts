@@ -21,7 +21,7 @@ async function viewsOf(parent: string, layers: readonly (readonly Entry[])[]): P
   const images: string[] = [];
   for (const [index, entries] of layers.entries()) images.push(await makeLayer(folder, `layer-${index}`, entries));
   const { devices, plan } = await mergeInto(output, inOrder(...images));
-  const mounts = await PrivateMounts.open();
+  const mounts = await PrivateMounts.open(folder);
   try {
     const at = async (name: string): Promise<string> => {
       await mkdir(join(folder, name));
