@@ -35,22 +35,17 @@ export function text(block: Buffer, start: number, length: number): string {
 /** The sum of all bytes, with the checksum's own eight taken as spaces; early archivers summed signed bytes. */
 export function hasRightChecksum(block: Buffer): boolean {
   const stated = integer(block, 148, 8);
-  const { unsigned, high } = sums(block);
-  return stated !== undefined && (Number(stated) === unsigned || Number(stated) === unsigned - 256 * high);
+  if (stated === undefined) return false;
+  const sum = checksumOf(block);
+  if (Number(stated) === sum) return true;
+  let high = 0;
+  block.forEach((byte, index) => (high += index >= 148 && index < 156 ? 0 : byte >> 7));
+  return Number(stated) === sum - 256 * high;
 }
 
 export function checksumOf(block: Buffer): number {
-  return sums(block).unsigned;
-}
-
-function sums(block: Buffer): { readonly unsigned: number; readonly high: number } {
-  let unsigned = 8 * 0x20;
-  let high = 0;
-  for (let index = 0; index < blockSize; index++) {
-    if (index === 148) index = 156;
-    const byte = block[index] ?? 0;
-    unsigned += byte;
-    high += byte >> 7;
-  }
-  return { unsigned, high };
+  let sum = 8 * 0x20;
+  for (let index = 0; index < 148; index++) sum += block[index] ?? 0;
+  for (let index = 156; index < blockSize; index++) sum += block[index] ?? 0;
+  return sum;
 }

@@ -28,6 +28,7 @@ export class CanonicalTar {
   /** Chosen anew for each layer, so that its author cannot know it. */
   readonly #seed = randomInt(2 ** 32);
   readonly #sum = new EntrySum(this.#seed);
+  readonly #block = Buffer.alloc(blockSize);
   #contentBytes = 0;
 
   /** @param write has the bytes during the call alone */
@@ -45,7 +46,7 @@ export class CanonicalTar {
   entry(entry: CanonicalEntry): void {
     this.#contentBytes = 0;
     this.#addUp(entry);
-    this.#write(encodeEntry(entry));
+    this.#write(encodeEntry(entry, this.#block));
   }
 
   content(part: Buffer): void {

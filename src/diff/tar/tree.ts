@@ -268,8 +268,7 @@ export class LayerTree {
   }
 
   #put(parent: Folder, name: string, node: Node, offset: number): void {
-    // Part of a longer string would keep the whole of it in memory.
-    (parent.children ??= new Map<string, Node>()).set(Buffer.from(name, 'latin1').toString('latin1'), node);
+    (parent.children ??= new Map<string, Node>()).set(ownCopy(name), node);
     this.#names += 1;
     this.#hold(name.length + (node.kind === 'leaf' ? node.target.length : 0), offset);
     if (this.#names > this.#limits.names) {
@@ -291,6 +290,11 @@ export class LayerTree {
   #odd(why: string): void {
     this.#oddity ??= why;
   }
+}
+
+/** Part of a longer string keeps the whole of it in memory, unless it is as short as those that V8 copies at once. */
+function ownCopy(name: string): string {
+  return name.length < 13 ? name : Buffer.from(name, 'latin1').toString('latin1');
 }
 
 const splitAdvice = 'build the layer as several layers';

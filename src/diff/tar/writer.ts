@@ -42,17 +42,36 @@ const idFieldMax = 0o7777777;
 const longFieldMax = 0o77777777777;
 const zeros: Attributes = { mode: 0, uid: 0, gid: 0, mtime: 0, mtimeNsec: 0 };
 
-/** All that precedes an entry's content. */
-export function encodeEntry(entry: CanonicalEntry): Buffer {
+/**
+ * All that precedes an entry's content.
+ *
+ * @param block is used for it when it is enough
+ */
+export function encodeEntry(entry: CanonicalEntry, block = Buffer.alloc(blockSize)): Buffer {
+  if (fitsHeader(entry)) return header(block.fill(0), entry);
   const records = recordsOf(entry);
-  if (records.length === 0) return header(Buffer.alloc(blockSize), entry);
   const bytes = records.reduce((sum, { length }) => sum + length, 0);
-  const block = Buffer.alloc(2 * blockSize + padded(bytes));
-  header(block.subarray(0, blockSize), { path: 'pax', type: 'x', attributes: zeros, size: bytes });
+  const blocks = Buffer.alloc(2 * blockSize + padded(bytes));
+  header(blocks.subarray(0, blockSize), { path: 'pax', type: 'x', attributes: zeros, size: bytes });
   let at = blockSize;
-  for (const record of records) at += record.copy(block, at);
-  header(block.subarray(blockSize + padded(bytes)), entry);
-  return block;
+  for (const record of records) at += record.copy(blocks, at);
+  header(blocks.subarray(blockSize + padded(bytes)), entry);
+  return blocks;
+}
+
+function fitsHeader({ path, link = '', size = 0, attributes, xattrs }: CanonicalEntry): boolean {
+  const { uid, gid, mtime, mtimeNsec } = attributes;
+  return (
+    path.length <= nameSize &&
+    link.length <= nameSize &&
+    uid <= idFieldMax &&
+    gid <= idFieldMax &&
+    size <= longFieldMax &&
+    mtimeNsec === 0 &&
+    mtime >= 0 &&
+    mtime <= longFieldMax &&
+    !xattrs?.size
+  );
 }
 
 function recordsOf({ path, link = '', size = 0, attributes, xattrs }: CanonicalEntry): Buffer[] {
