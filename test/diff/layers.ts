@@ -49,6 +49,22 @@ export const soundTars: Readonly<Record<string, Buffer>> = {
     header.write('14000000000', 345);
   }),
   'a global header that renames': Buffer.concat([paxHeader({ path: 'all' }, 'g'), sound]),
+  'nonsense in an extended header that another one replaces': Buffer.concat([
+    paxHeader({ mtime: 'soon', size: 'x' }),
+    paxHeader({ mtime: '5' }),
+    tar(file('a')),
+  ]),
+  'nonsense in a global header': Buffer.concat([paxHeader({ uid: '1.5', mtime: 'x' }, 'g'), tar(file('a'))]),
+  'a file of a type before 1988 whose name ends in a slash, so that it is a folder and has no data': tar(
+    { name: 'q/', type: '\0', size: 512 },
+    file('a'),
+  ),
+  "a user's attribute without a name, on a link": tar({
+    name: 'l',
+    type: '2',
+    link: 'a',
+    pax: { 'SCHILY.xattr.user.': 'v' },
+  }),
   'owners of -1': tar(file('a', 'x', { uid: -1 }), file('b', 'x', { pax: { uid: '-1', gid: '4294967295' } })),
   'an opaque whiteout with content': tar(file('d/.wh..wh..opq', 'x'), file('kept')),
   'a value of 65,535 bytes': tar(file('a', 'x', { pax: { 'SCHILY.xattr.user.big': 'v'.repeat(65_535) } })),

@@ -32,14 +32,22 @@ export interface PaxTime {
 const xattrPrefix = 'SCHILY.xattr.';
 const sparsePrefix = 'GNU.sparse.';
 
+/** The records of one extended header, by key, before anything is made of their values. */
+export interface PaxRecords {
+  /** Of the extended header in the tar. */
+  readonly offset: number;
+  readonly values: ReadonlyMap<string, string>;
+  readonly xattrs: ReadonlyMap<string, Buffer>;
+}
+
 /**
- * Reads an extended header as Go's archive/tar does: of one key the last record counts, and an empty value takes the key back
- * (except for an extended attribute, which may be empty).
+ * Reads an extended header as Go's archive/tar does: of one key the last record counts. Values stay unread, since those of a header that
+ * another one replaces, and of a global one, count for nothing.
  *
  * @param onRecord called for each record, so that its caller can bound them
  * @throws SnapshotterError `invalid-argument`
  */
-export function parsePax(body: Buffer, offset: number, onRecord: () => void): PaxAttributes {
+export function parsePax(body: Buffer, offset: number, onRecord: () => void): PaxRecords {
   const values = new Map<string, string>();
   const xattrs = new Map<string, Buffer>();
   const pairs: string[] = [];
@@ -58,21 +66,22 @@ export function parsePax(body: Buffer, offset: number, onRecord: () => void): Pa
     }
   });
   if (pairs.length > 0) values.set('GNU.sparse.map', pairs.join(','));
-  return attributesOf(values, xattrs, offset);
+  for (const name of names) {
+    const value = values.get(name);
+    if (value?.includes('\0')) throw malformed(`the ${name} ${shown(value)} holds a zero byte`, offset);
+  }
+  return { offset, values, xattrs };
 }
 
 const names = ['path', 'linkpath', 'uname', 'gname'];
 const known = new Set([...names, 'size', 'uid', 'gid', 'mtime', 'atime', 'ctime']);
 
-function attributesOf(
-  values: ReadonlyMap<string, string>,
-  xattrs: ReadonlyMap<string, Buffer>,
-  offset: number,
-): PaxAttributes {
-  for (const name of names) {
-    const value = values.get(name);
-    if (value?.includes('\0')) throw malformed(`the ${name} ${shown(value)} holds a zero byte`, offset);
-  }
+/**
+ * What the records say of the entry. An empty value takes its key back, except for an extended attribute, which may be empty.
+ *
+ * @throws SnapshotterError `invalid-argument`
+ */
+export function attributesOf({ values, xattrs, offset }: PaxRecords): PaxAttributes {
   // What is stated must be a number, also where it means nothing here.
   for (const key of ['atime', 'ctime']) time(values, key, offset);
   const attributes: { -readonly [Key in keyof PaxAttributes]: PaxAttributes[Key] } = {};

@@ -1,7 +1,7 @@
 import { blockSize, isZeroBlock, malformed, padded, text } from './block.js';
 import type { TarEntry } from './entry.js';
 import { parseHeader, type TarHeader } from './header.js';
-import { parsePax, type PaxAttributes } from './pax.js';
+import { attributesOf, parsePax, type PaxAttributes, type PaxRecords } from './pax.js';
 import { checkRegions, RegionMap, type Region } from './sparse.js';
 
 /** Takes what a tar holds, in its order. */
@@ -60,7 +60,7 @@ export class TarReader {
   #position = 0;
   #entryOffset = 0;
   #entries = 0;
-  #records = 0;
+  #recordCount = 0;
   #specialBytes = 0;
   #ended = false;
   #zeroBlocks = 0;
@@ -73,13 +73,18 @@ export class TarReader {
   #special: TarHeader | undefined;
   #map: Mapping | undefined;
   #specials = 0;
+  #records: PaxRecords | undefined;
+  /** What the records say of the entry that goes by. */
   #pax = noAttributes;
   #longName = '';
   #longLink = '';
   readonly #countRecord = () => {
-    this.#records += 1;
-    if (this.#records <= recordsMax + recordsPerEntry * this.#entries) return;
-    throw malformed(`there are more than ${this.#records - 1} records in extended headers so far`, this.#entryOffset);
+    this.#recordCount += 1;
+    if (this.#recordCount <= recordsMax + recordsPerEntry * this.#entries) return;
+    throw malformed(
+      `there are more than ${this.#recordCount - 1} records in extended headers so far`,
+      this.#entryOffset,
+    );
   };
 
   constructor(sink: TarSink) {
@@ -182,19 +187,19 @@ export class TarReader {
     else if (type === 'K') this.#longLink = text(body, 0, body.length);
     else {
       const pax = parsePax(body, this.#entryOffset, this.#countRecord);
-      if (type === 'x') this.#pax = pax;
+      if (type === 'x') this.#records = pax;
       else this.#takeGlobal(header, pax);
     }
   }
 
   /** A global header is an entry of its own to Go, which forgets what came before it; it says nothing of the entries after it. */
-  #takeGlobal(header: TarHeader, { path }: PaxAttributes): void {
+  #takeGlobal(header: TarHeader, { values }: PaxRecords): void {
     this.#forgetSpecials();
     this.#entries += 1;
     this.#sink.entry({
       ...header,
       offset: this.#entryOffset,
-      name: path ?? header.name,
+      name: values.get('path') || header.name,
       size: 0,
       mtimeNsec: 0,
       xattrs: undefined,
@@ -204,12 +209,16 @@ export class TarReader {
   }
 
   #forgetSpecials(): void {
+    this.#records = undefined;
     this.#pax = noAttributes;
     this.#longName = this.#longLink = '';
     this.#specials = 0;
   }
 
-  #takeEntry(header: TarHeader, offset: number): void {
+  #takeEntry(given: TarHeader, offset: number): void {
+    if (this.#records) this.#pax = attributesOf(this.#records);
+    const type = this.#typeOf(given);
+    const header = type === given.type ? given : { ...given, type };
     const size = this.#pax.size ?? header.size;
     const stored = withoutData.includes(header.type) ? 0 : size;
     if (stored < 0) throw malformed(`the entry states a size of ${stored}`, offset);
@@ -222,6 +231,16 @@ export class TarReader {
       this.#map = { map: new RegionMap(offset), header, stored };
       this.#needMap(stored, offset);
     } else this.#begin(header, offset, stored, sparse?.regions);
+  }
+
+  /** A file of archivers before 1988 whose name ends in a slash is a folder, and no data follows it then. */
+  #typeOf({ type, name }: TarHeader): string {
+    if (type !== '\0') return type;
+    return this.#nameOf(name).endsWith('/') ? '5' : '0';
+  }
+
+  #nameOf(name: string): string {
+    return this.#longName || (this.#pax.path ?? name);
   }
 
   #takeMap({ map, header, stored }: Mapping, block: Buffer): void {
@@ -245,12 +264,11 @@ export class TarReader {
     regions: readonly Region[] | undefined,
     size = stored,
   ): void {
-    const { pax, longName, longLink } = { pax: this.#pax, longName: this.#longName, longLink: this.#longLink };
-    const name = longName || (pax.path ?? header.name);
+    const { pax, longLink } = { pax: this.#pax, longLink: this.#longLink };
     const entry: TarEntry = {
       offset,
-      type: header.type === '\0' ? (name.endsWith('/') ? '5' : '0') : header.type,
-      name: pax.sparse?.name ?? name,
+      type: header.type,
+      name: pax.sparse?.name ?? this.#nameOf(header.name),
       link: longLink || (pax.linkpath ?? header.link),
       mode: header.mode,
       uid: pax.uid ?? header.uid,

@@ -57,10 +57,11 @@ export function joinXattrs(first: Xattrs | undefined, second: Xattrs | undefined
 }
 
 function isKept(name: string, holder: 'file or folder' | 'other', offset: number): boolean {
+  if (name.startsWith('user.') && holder === 'other') return false;
   if (['user.', 'security.'].includes(name)) {
     throw malformed(`the extended attribute ${shown(name)} has no name`, offset);
   }
-  if (name.startsWith('user.')) return holder === 'file or folder';
+  if (name.startsWith('user.')) return true;
   if (name.startsWith('security.')) return true;
   if (name.startsWith('trusted.overlay.')) return name.startsWith('trusted.overlay.overlay.');
   if (name.startsWith('trusted.')) return name !== 'trusted.';
