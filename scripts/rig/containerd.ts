@@ -107,5 +107,9 @@ disabled_plugins = ${text(disabledPlugins)}
   platform = 'linux'
   snapshotter = 'overlayfs'
   differ = 'walking'
+[[plugins.'io.containerd.transfer.v1.local'.unpack_config]]
+  platform = 'linux'
+  snapshotter = 'native'
+  differ = 'walking'
 ${moreConfig}`;
 }

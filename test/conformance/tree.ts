@@ -2,6 +2,7 @@ import { createHash } from 'node:crypto';
 import type { BigIntStats } from 'node:fs';
 import { lstat, lutimes, readdir, readFile, readlink } from 'node:fs/promises';
 import { join } from 'node:path';
+import { errnoOf } from '../../src/errors.js';
 import { getXattr, listXattrs } from '../../src/host/index.js';
 
 /** What a program inside the tree could tell of one entry. */
@@ -25,14 +26,15 @@ export type Tree = Readonly<Record<string, Entry>>;
 /** Attributes in which overlay keeps its own notes; whoever looks through an overlay does not see them. */
 const overlayNotes = /^(trusted|user)\.overlay\./;
 
-export async function snapshotOf(root: string): Promise<Tree> {
+/** @param notes attributes that are left out, as a program that looks through an overlay does not see them */
+export async function snapshotOf(root: string, notes = overlayNotes): Promise<Tree> {
   const stats = new Map<string, BigIntStats>();
   await visit(root, '/', (path, stat) => void stats.set(path, stat));
   const names = linkGroups(stats);
   const entries: [string, Entry][] = [];
   for (const path of [...stats.keys()].sort()) {
     const stat = stats.get(path)!;
-    entries.push([shown(path), await describe(placeOf(root, path), stat, names.get(inodeOf(stat)) ?? [])]);
+    entries.push([shown(path), await describe(placeOf(root, path), stat, names.get(inodeOf(stat)) ?? [], notes)]);
   }
   return Object.fromEntries(entries);
 }
@@ -43,7 +45,12 @@ async function visit(
   path: string,
   each: (path: string, stat: BigIntStats) => Promise<void> | void,
 ): Promise<void> {
-  const stat = await lstat(placeOf(root, path), { bigint: true });
+  const stat = await lstat(placeOf(root, path), { bigint: true }).catch((error: unknown) => {
+    // Overlay lists the whiteouts of a folder that is in one layer alone, and has nothing there.
+    if (path !== '/' && errnoOf(error) === 'ENOENT') return undefined;
+    throw error;
+  });
+  if (stat === undefined) return;
   await each(path, stat);
   if (!stat.isDirectory()) return;
   const names = await readdir(placeOf(root, path), { encoding: 'latin1' });
@@ -54,8 +61,8 @@ function placeOf(root: string, path: string): Buffer {
   return Buffer.concat([Buffer.from(root), Buffer.from(path, 'latin1')]);
 }
 
-/** As UTF-8 where it is that. */
-function shown(path: string): string {
+/** A path, or a name, of bytes as latin1: as UTF-8 where it is that. */
+export function shown(path: string): string {
   const bytes = Buffer.from(path, 'latin1');
   const text = bytes.toString();
   return Buffer.from(text).equals(bytes) ? text : path;
@@ -74,17 +81,22 @@ function inodeOf(stat: BigIntStats): string {
   return `${stat.dev}:${stat.ino}`;
 }
 
-async function describe(path: Buffer, stat: BigIntStats, links: readonly string[]): Promise<Entry> {
-  const xattrs = listXattrs(path).filter((name) => !overlayNotes.test(name));
+async function describe(path: Buffer, stat: BigIntStats, links: readonly string[], notes: RegExp): Promise<Entry> {
+  const xattrs = listXattrs(path).filter((name) => !notes.test(name));
   return {
     type: typeOf(stat),
     mode: (stat.mode & 0o7777n).toString(8),
     owner: `${stat.uid}:${stat.gid}`,
-    mtime: `${stat.mtimeNs / 1_000_000_000n}.${String(stat.mtimeNs % 1_000_000_000n).padStart(9, '0')}`,
+    mtime: shownTime(stat.mtimeNs),
     content: await contentOf(path, stat),
     xattrs: Object.fromEntries(xattrs.map((name) => [name, getXattr(path, name)?.toString('hex') ?? 'gone'])),
     links,
   };
+}
+
+/** Nanoseconds since the epoch as an {@link Entry} has them. */
+export function shownTime(ns: bigint): string {
+  return `${ns / 1_000_000_000n}.${String(ns % 1_000_000_000n).padStart(9, '0')}`;
 }
 
 function typeOf(stat: BigIntStats): string {
