@@ -9,7 +9,7 @@ import type {
 } from '@grpc/grpc-js';
 import { SnapshotterError } from '../errors.js';
 import type { Logger } from '../log.js';
-import type { ServerStream, Unary } from '../protocol/index.js';
+import { RefusedRequest, type ServerStream, type Unary } from '../protocol/index.js';
 import { failureOf, type Failure } from './errors.js';
 
 /** What a handler knows of the call besides its request. */
@@ -121,6 +121,7 @@ export class Calls {
     const facts = { method: call.getPath(), namespace, ...subjectOf(call.request) };
     const began = performance.now();
     try {
+      if (call.request instanceof RefusedRequest) throw call.request.error;
       await orAborted(ready, signal);
       const result = await work({ namespace, lease, signal });
       log.debug({ ...facts, ms: Math.round(performance.now() - began) }, 'answered');

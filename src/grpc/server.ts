@@ -3,7 +3,14 @@ import { Server, ServerCredentials } from '@grpc/grpc-js';
 import { ReflectionService } from '@grpc/reflection';
 import { HealthImplementation, protoPath, type ServingStatus } from 'grpc-health-check';
 import type { Logger } from '../log.js';
-import { definitionOf, diffService, loadDefinitions, loadDescriptors, snapshotsService } from '../protocol/index.js';
+import {
+  definitionOf,
+  diffService,
+  loadDefinitions,
+  loadDescriptors,
+  snapshotsService,
+  withStrictText,
+} from '../protocol/index.js';
 import type { DiffMethods, SnapshotsMethods } from '../protocol/index.js';
 import { Calls, implementation } from './calls.js';
 import { diffHandlers } from './diff-service.js';
@@ -52,9 +59,9 @@ export async function startServer<Target, Sides>(options: ServerOptions<Target, 
   });
   const handlers = snapshotsHandlers(snapshotter);
   const snapshots = implementation<SnapshotsMethods>(calls, handlers, ['List']);
-  server.addService(definitionOf(definitions, snapshotsService), snapshots);
+  server.addService(withStrictText(definitionOf(definitions, snapshotsService)), snapshots);
   const diffs = implementation<DiffMethods>(calls, diffHandlers(snapshotter, differ));
-  server.addService(definitionOf(definitions, diffService), diffs);
+  server.addService(withStrictText(definitionOf(definitions, diffService)), diffs);
   const setHealth = addHealth(server);
   new ReflectionService(loadDescriptors([snapshotsService, diffService], [protoPath])).addToServer(server);
 

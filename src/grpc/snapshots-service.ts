@@ -1,11 +1,19 @@
 import { SnapshotterError } from '../errors.js';
 import { toInt64, toTimestamp, type SnapshotInfoMessage, type SnapshotsMethods } from '../protocol/index.js';
+import type { Labels } from '../vocabulary.js';
+import { labelOverheadBytes } from '../metadata/index.js';
 import type { SnapshotInfo } from '../snapshots/index.js';
 import type { Handlers } from './calls.js';
 import type { SnapshotterPort } from './ports.js';
 
-/** Infos in one message of List: small enough for every limit, large enough that messages do not count. */
+/** Infos in one message of List, large enough that messages do not count. */
 const pageSize = 100;
+
+/** Bytes of one message of List, unless one info alone takes more: Go's clients take 4 MiB when they are told nothing else. */
+const pageBytes = 1024 * 1024;
+
+/** The labels of one info, at most; all labels that this release takes fit. containerd takes messages of 16 MiB. */
+const mostLabelBytes = 15.5 * 1024 * 1024;
 
 const kinds = { view: 'VIEW', active: 'ACTIVE', committed: 'COMMITTED' } as const;
 
@@ -53,17 +61,50 @@ export function snapshotsHandlers(snapshotter: SnapshotterPort<unknown, unknown>
 
 async function* pagesOf(infos: AsyncIterable<SnapshotInfo>): AsyncGenerator<SnapshotInfo[]> {
   let page: SnapshotInfo[] = [];
+  let bytes = 0;
   for await (const info of infos) {
+    const more = bytesOf(info);
+    if (page.length === pageSize || (page.length > 0 && bytes + more > pageBytes)) {
+      yield page;
+      page = [];
+      bytes = 0;
+    }
     page.push(info);
-    if (page.length < pageSize) continue;
-    yield page;
-    page = [];
+    bytes += more;
   }
   if (page.length > 0) yield page;
 }
 
+/** What an info takes of a message, at most. */
+function bytesOf({ name, parent, labels }: SnapshotInfo): number {
+  return infoOverheadBytes + Buffer.byteLength(name) + Buffer.byteLength(parent) + bytesOfLabels(labels);
+}
+
+/** Tags, lengths, the kind and two times. */
+const infoOverheadBytes = 64;
+
+function bytesOfLabels(labels: Labels): number {
+  let bytes = 0;
+  for (const [key, value] of Object.entries(labels)) {
+    bytes += Buffer.byteLength(key) + Buffer.byteLength(value) + labelOverheadBytes;
+  }
+  return bytes;
+}
+
+/** A snapshot with more labels than a message holds, as earlier releases took, would keep all others from being listed. */
+function sendable(labels: Labels): Labels {
+  return bytesOfLabels(labels) <= mostLabelBytes ? labels : {};
+}
+
 function toMessage(info: SnapshotInfo): SnapshotInfoMessage {
-  const { name, parent, labels } = info;
+  const { name, parent } = info;
   const createdAt = toTimestamp(info.createdAt);
-  return { name, parent, kind: kinds[info.kind], createdAt, updatedAt: toTimestamp(info.updatedAt), labels };
+  return {
+    name,
+    parent,
+    kind: kinds[info.kind],
+    createdAt,
+    updatedAt: toTimestamp(info.updatedAt),
+    labels: sendable(info.labels),
+  };
 }

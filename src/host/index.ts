@@ -1,4 +1,5 @@
 export { setImmutable } from './attributes.js';
+export { wallClock } from './clock.js';
 export { killGraceMs, run, type RunOptions, type RunResult } from './exec.js';
 export {
   EarlyFlush,

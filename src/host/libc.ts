@@ -25,6 +25,7 @@ const fallocateCall = libc.func('int fallocate(int fd, int mode, int64_t offset,
   offset: number,
   length: number,
 ) => number;
+const clockCall = libc.func('int clock_gettime(int clock, void *time)') as (clock: number, time: Buffer) => number;
 const getCall = libc.func(
   'int64_t lgetxattr(const void *path, const void *name, void *value, size_t size)',
 ) as ReadCall;
@@ -73,6 +74,13 @@ function check<T extends number | bigint>(result: T, call: string, path?: string
     syscall: call,
     ...(path === undefined ? {} : { path: path.toString() }),
   });
+}
+
+/** Nanoseconds on a clock of the kernel; `struct timespec` has two words of 64 bits. */
+export function clockGettime(clock: number): bigint {
+  const time = Buffer.alloc(16);
+  check(clockCall(clock, time), 'clock_gettime');
+  return time.readBigInt64LE(0) * 1_000_000_000n + time.readBigInt64LE(8);
 }
 
 const LOCK_EX = 2;

@@ -7,6 +7,12 @@ const longestKeyBytes = 4096;
 /** The longest label, key and value together, in bytes of UTF-8: containerd's own limit. */
 const longestLabelBytes = 4096;
 
+/** All labels of a snapshot with their framing: gRPC's messages have 16 MiB at most, and name and parent go along. */
+const mostLabelBytes = 15 * 1024 * 1024;
+
+/** What the wire adds to a label at most: the tags and lengths of an entry, its key and its value. */
+export const labelOverheadBytes = 10;
+
 const nul = '\0';
 const unpairedSurrogate = /\p{Cs}/u;
 
@@ -36,11 +42,13 @@ export function checkKey(text: string, what: string): void {
 }
 
 /**
- * containerd's rule for labels: a key that is not empty, and at most 4096 bytes for key and value together.
+ * containerd's rule for labels: a key that is not empty, and at most 4096 bytes for key and value together. All of them must fit into
+ * one message, or no Stat or List could answer with them.
  *
  * @throws SnapshotterError `invalid-argument` naming the label
  */
 export function checkLabels(labels: Labels): void {
+  let total = 0;
   for (const [key, value] of Object.entries(labels)) {
     if (key === '') {
       throw new SnapshotterError('invalid-argument', 'a label has an empty key', { next: 'give every label a key' });
@@ -52,7 +60,19 @@ export function checkLabels(labels: Labels): void {
         next: `keep key and value together within ${longestLabelBytes} bytes`,
       });
     }
+    if (unpairedSurrogate.test(key) || unpairedSurrogate.test(value)) {
+      throw new SnapshotterError('invalid-argument', `the label ${abridged(key)} holds an unpaired surrogate`, {
+        facts: { label: key.slice(0, 64) },
+        next: 'leave it out: it cannot be sent back',
+      });
+    }
+    total += bytes + labelOverheadBytes;
   }
+  if (total <= mostLabelBytes) return;
+  throw new SnapshotterError('invalid-argument', `the labels take ${total} bytes together`, {
+    facts: { bytes: total, limit: mostLabelBytes },
+    next: `keep them within ${mostLabelBytes} bytes`,
+  });
 }
 
 /** A key as messages quote it: never longer than a line. */

@@ -1,5 +1,6 @@
 import { SnapshotterError } from '../errors.js';
 import type { Logger } from '../log.js';
+import { nanosecondsOf } from '../timestamps.js';
 import {
   childKey,
   countersKey,
@@ -63,7 +64,7 @@ async function choose(records: AsyncIterable<SnapshotRecord>) {
   for await (const record of records) {
     highestId = Math.max(highestId, record.id);
     const rivals = new Set([byKey.get(record.key), byId.get(record.id)].filter((rival) => rival !== undefined));
-    const winner = [...rivals].find((rival) => Date.parse(rival.updatedAt) >= Date.parse(record.updatedAt));
+    const winner = [...rivals].find((rival) => nanosecondsOf(rival.updatedAt) >= nanosecondsOf(record.updatedAt));
     if (winner) {
       duplicates.push({ id: record.id, key: record.key, keptId: winner.id });
       continue;

@@ -24,12 +24,13 @@ export function toInt64(value: number, what: string): Int64 {
   throw new SnapshotterError('internal', `${what} is ${value}, which is not an exact whole number`);
 }
 
-/** @throws SnapshotterError `internal` for an invalid date. */
-export function toTimestamp(date: Date): Timestamp {
-  const milliseconds = date.getTime();
-  const seconds = Math.floor(milliseconds / 1000);
-  return { seconds: toInt64(seconds, 'a time'), nanos: (milliseconds - seconds * 1000) * 1_000_000 };
+/** @param nanoseconds since the epoch */
+export function toTimestamp(nanoseconds: bigint): Timestamp {
+  const nanos = ((nanoseconds % perSecond) + perSecond) % perSecond;
+  return { seconds: String((nanoseconds - nanos) / perSecond), nanos: Number(nanos) };
 }
+
+const perSecond = 1_000_000_000n;
 
 /** @throws SnapshotterError `invalid-argument` when the size is beyond 2^53. */
 export function fromWireDescriptor(wire: WireDescriptor): Descriptor {

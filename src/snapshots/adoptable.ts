@@ -1,15 +1,16 @@
 import { mkdir, writeFile } from 'node:fs/promises';
 
 import { SnapshotterError } from '../errors.js';
-import { asSnapshotterError, diskUsage, syncFolder } from '../host/index.js';
+import { asSnapshotterError, diskUsage, syncFolder, wallClock } from '../host/index.js';
 import { chainIdOf, shareLayer, type HeldLayer, type LayerRecord } from '../layers/index.js';
 import type { SnapshotRecord } from '../metadata/index.js';
+import { isoOf } from '../timestamps.js';
 import { isDigest, snapshotRefLabel, type Digest } from '../vocabulary.js';
 import type { Context } from './context.js';
 import { protect } from './protect.js';
 import { mark } from './ownership.js';
 import { isRecorded, mustBeFree, usableParent, writeRecordFile } from './records.js';
-import type { CreateRequest } from './requests.js';
+import { keptLabels, type CreateRequest } from './requests.js';
 import { mayBeAdopted, mayShare, namedLayer, type NamedLayer } from './sharing.js';
 import { discardFolder } from './trash.js';
 
@@ -153,13 +154,13 @@ interface Shared {
 }
 
 async function recordOf({ paths }: Context, { id, key, layer, parent, request }: Shared): Promise<SnapshotRecord> {
-  const now = new Date().toISOString();
+  const now = isoOf(wallClock());
   return {
     id,
     key,
     kind: 'committed',
     parent: parent?.key ?? '',
-    labels: { ...request.labels },
+    labels: keptLabels(request.labels),
     createdAt: now,
     updatedAt: now,
     role: 'extract',

@@ -2,7 +2,7 @@ import { rm } from 'node:fs/promises';
 
 import { convertDirectory, snapshotUuid, type ConvertDirectoryOptions } from '../erofs/index.js';
 import { SnapshotterError } from '../errors.js';
-import { asSnapshotterError, diskUsage, PrivateMounts, removeTree, temporaryBeside } from '../host/index.js';
+import { asSnapshotterError, diskUsage, PrivateMounts, removeTree, temporaryBeside, wallClock } from '../host/index.js';
 import {
   checkUnchanged,
   overlayNotes,
@@ -12,6 +12,7 @@ import {
 } from '../layers/index.js';
 import { checkKey, checkLabels, type SnapshotRecord } from '../metadata/index.js';
 import { withScope } from '../scope.js';
+import { isoOf } from '../timestamps.js';
 import type { Labels } from '../vocabulary.js';
 import type { Context } from './context.js';
 import { exists } from './exists.js';
@@ -20,7 +21,7 @@ import { mountUpper } from './mounted-upper.js';
 import type { SnapshotFolder } from './paths.js';
 import { protect } from './protect.js';
 import { existing, isRecorded, mustBeFree, mustBeSound, usableParent, writeRecordFile } from './records.js';
-import { isQuiesced } from './requests.js';
+import { isQuiesced, keptLabels } from './requests.js';
 
 export interface CommitRequest {
   readonly name: string;
@@ -192,13 +193,13 @@ async function recordCommit(context: Context, { located, layer }: Published, req
   await context.store.exclusive('commit', async (tx) => {
     await mustBeFree(tx, request.name, 'name');
     if (parent !== '') await usableParent(tx, parent);
-    const now = new Date().toISOString();
+    const now = isoOf(wallClock());
     const committed: SnapshotRecord = {
       id: active.id,
       key: request.name,
       kind: 'committed',
       parent,
-      labels: { ...request.labels },
+      labels: keptLabels(request.labels),
       createdAt: now,
       updatedAt: now,
       role: active.role,

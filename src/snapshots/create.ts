@@ -3,8 +3,9 @@ import { mkdir, writeFile } from 'node:fs/promises';
 import { chainRootAttributes } from '../erofs/index.js';
 import { writableLayerLimits } from '../ext4/index.js';
 import { SnapshotterError } from '../errors.js';
-import { asSnapshotterError, syncFolder } from '../host/index.js';
+import { asSnapshotterError, syncFolder, wallClock } from '../host/index.js';
 import { checkKey, checkLabels, type Serve, type SnapshotRecord } from '../metadata/index.js';
+import { isoOf } from '../timestamps.js';
 import { newestFirst, oldestFirst, type Mount, type OldestFirst } from '../vocabulary.js';
 import { abortable } from './abortable.js';
 import { refuseWhatIsHere } from './adoptable.js';
@@ -13,7 +14,7 @@ import { expectedLayerOf } from './extract-target.js';
 import { mark } from './ownership.js';
 import type { SnapshotFolder } from './paths.js';
 import { isRecorded, mustBeFree, mustBeSound, usableParent, writeRecordFile } from './records.js';
-import { writableBytesOf, type CreateRequest } from './requests.js';
+import { keptLabels, writableBytesOf, type CreateRequest } from './requests.js';
 import { decide, pathsOf, render, type LayerPlace, type MergedPlace, type Role } from './serve.js';
 import { discardFolder } from './trash.js';
 
@@ -38,13 +39,13 @@ export async function createSnapshot(context: Context, role: Role, request: Crea
     request.signal?.throwIfAborted();
     const id = context.store.reserveId();
     const folder = context.paths.snapshot(id);
-    const now = new Date().toISOString();
+    const now = isoOf(wallClock());
     const record: SnapshotRecord = {
       id,
       key: request.key,
       kind: role === 'view' ? 'view' : 'active',
       parent: request.parent,
-      labels: { ...request.labels },
+      labels: keptLabels(request.labels),
       createdAt: now,
       updatedAt: now,
       role,

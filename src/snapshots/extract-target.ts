@@ -1,5 +1,5 @@
 import { SnapshotterError } from '../errors.js';
-import { temporaryBeside } from '../host/index.js';
+import { temporaryBeside, wallClock } from '../host/index.js';
 import {
   publishAppliedLayer,
   shareLayer,
@@ -10,6 +10,7 @@ import {
   type LayerTar,
 } from '../layers/index.js';
 import type { SnapshotRecord } from '../metadata/index.js';
+import { isoOf } from '../timestamps.js';
 import { diffIdLabel, isDigest, type Digest, type Mount } from '../vocabulary.js';
 import type { Context } from './context.js';
 import { existing, mustBeSound, writeRecordFile } from './records.js';
@@ -84,7 +85,7 @@ function whileExtracting<T>({ keys, store }: Context, key: string, id: number, w
 /** What Apply did is known to Commit by the record alone. */
 async function recordLayer(context: Context, key: string, id: number, layer: LayerRecord): Promise<void> {
   const namespace = await context.store.exclusive('apply', async (tx) => {
-    const after = { ...(await existing(tx, key)), layer, updatedAt: new Date().toISOString() };
+    const after = { ...(await existing(tx, key)), layer, updatedAt: isoOf(wallClock()) };
     await writeRecordFile(context, after);
     await tx.replace(after);
     return after.namespace;

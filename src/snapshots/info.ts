@@ -1,4 +1,5 @@
 import type { SnapshotRecord } from '../metadata/index.js';
+import { nanosecondsOf } from '../timestamps.js';
 import type { Labels } from '../vocabulary.js';
 
 export type SnapshotKind = SnapshotRecord['kind'];
@@ -11,8 +12,9 @@ export interface SnapshotInfo {
   readonly parent: string;
   readonly kind: SnapshotKind;
   readonly labels: Labels;
-  readonly createdAt: Date;
-  readonly updatedAt: Date;
+  /** Nanoseconds since the epoch. */
+  readonly createdAt: bigint;
+  readonly updatedAt: bigint;
 }
 
 export function infoOf(record: SnapshotRecord): SnapshotInfo {
@@ -21,7 +23,7 @@ export function infoOf(record: SnapshotRecord): SnapshotInfo {
     parent: record.parent,
     kind: record.kind,
     labels: record.labels,
-    createdAt: new Date(record.createdAt),
-    updatedAt: new Date(record.updatedAt),
+    createdAt: nanosecondsOf(record.createdAt),
+    updatedAt: nanosecondsOf(record.updatedAt),
   };
 }

@@ -48,17 +48,22 @@ export function isQuiesced(labels: Labels): boolean {
   return labels[quiescedLabel] === 'true';
 }
 
+/** What is kept of the labels of a call. By the rule of containerd's own stores a label with an empty value is none. */
+export function keptLabels(given: Labels): Labels {
+  return Object.fromEntries(Object.entries(given).filter(([, value]) => value !== ''));
+}
+
 const labelsPath = 'labels';
 const oneLabelPath = 'labels.';
 
 /**
  * The labels after an Update with a field mask. No path, or `labels`, replaces them all; `labels.<key>` sets that one, or
- * removes it when the update does not carry it.
+ * removes it when the update does not carry it or gives it no value.
  *
  * @throws SnapshotterError `invalid-argument` for any other path: nothing but labels can change
  */
 export function updatedLabels(current: Labels, given: Labels, paths: readonly string[]): Labels {
-  if (paths.length === 0) return { ...given };
+  if (paths.length === 0) return keptLabels(given);
   let labels: Record<string, string> = { ...current };
   for (const path of paths) {
     if (path === labelsPath) {
@@ -78,5 +83,5 @@ export function updatedLabels(current: Labels, given: Labels, paths: readonly st
       );
     }
   }
-  return labels;
+  return keptLabels(labels);
 }

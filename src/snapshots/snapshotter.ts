@@ -1,11 +1,12 @@
 import type { ErofsTools } from '../erofs/index.js';
 import { WritableLayers, writableLayerLimits } from '../ext4/index.js';
 import { SnapshotterError } from '../errors.js';
-import { diskUsage, lockExclusively, makeFolder, SpaceReserve, type DiskUsage, type Lock } from '../host/index.js';
+import { diskUsage, lockExclusively, makeFolder, SpaceReserve, type DiskUsage, type Lock, wallClock } from '../host/index.js';
 import { Jobs, type Slots } from '../jobs.js';
 import { HeldLayers, type CompareSides, type ExpectLayer, type ExtractTarget } from '../layers/index.js';
 import type { Logger } from '../log.js';
 import { checkLabels, type MetadataStore } from '../metadata/index.js';
+import { isoOf } from '../timestamps.js';
 import type { Labels, Mount } from '../vocabulary.js';
 import { commitSnapshot, type CommitRequest } from './commit.js';
 import { findCompareSides, type CompareRequest } from './compare-sides.js';
@@ -132,7 +133,7 @@ export class Snapshotter {
       const record = await existing(tx, info.name);
       const labels = updatedLabels(record.labels, info.labels, paths);
       checkLabels(labels);
-      const after = { ...record, labels, updatedAt: new Date().toISOString() };
+      const after = { ...record, labels, updatedAt: isoOf(wallClock()) };
       await writeRecordFile(context, after);
       await tx.replace(after);
       return infoOf(after);

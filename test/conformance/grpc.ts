@@ -39,7 +39,7 @@ async function translated<T>(call: Promise<T>): Promise<T> {
 function infoOf(message: SnapshotInfoMessage | null): Info {
   if (message === null) throw new Error('an answer without its snapshot');
   const { name, parent, labels, kind, createdAt, updatedAt } = message;
-  const date = (at: typeof createdAt) => new Date(fromInt64(at!.seconds, 'time') * 1000 + at!.nanos / 1_000_000);
+  const date = (at: typeof createdAt) => BigInt(at!.seconds) * 1_000_000_000n + BigInt(at!.nanos);
   return {
     name,
     parent,

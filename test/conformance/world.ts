@@ -6,8 +6,9 @@ export interface Info {
   readonly parent: string;
   readonly kind: 'view' | 'active' | 'committed';
   readonly labels: Labels;
-  readonly createdAt: Date;
-  readonly updatedAt: Date;
+  /** Nanoseconds since the epoch. */
+  readonly createdAt: bigint;
+  readonly updatedAt: bigint;
 }
 
 /** containerd's snapshotter contract in plain types. A call that fails throws an error whose `code` is an ErrorCode. */

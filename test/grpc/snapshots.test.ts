@@ -1,8 +1,11 @@
 import { Metadata, status } from '@grpc/grpc-js';
 import { afterEach, describe, expect, it, vi } from 'vitest';
 import { SnapshotterError } from '../../src/errors.js';
+import type { ResponseOf, SnapshotsMethods } from '../../src/protocol/index.js';
 import type { SnapshotInfo } from '../../src/snapshots/index.js';
 import { info, startWorld, toAsync, within, type World, type WorldOptions } from './world.js';
+
+type SnapshotsPage = ResponseOf<SnapshotsMethods['List']>;
 
 let world: World;
 const start = async (options: WorldOptions) => (world = await startWorld(options));
@@ -37,10 +40,10 @@ describe('the Snapshots service', () => {
     ]);
   });
 
-  it('answers Stat with kind, labels and times to the millisecond, also before 1970', async () => {
+  it('answers Stat with kind, labels and times to the nanosecond, also before 1970', async () => {
     const stat = () =>
       Promise.resolve(
-        info('n', { kind: 'committed', labels: { l: '1' }, createdAt: new Date(-1500), updatedAt: new Date(1007) }),
+        info('n', { kind: 'committed', labels: { l: '1' }, createdAt: -1_500_000_001n, updatedAt: 1_007_000_002n }),
       );
     await start({ snapshotter: { stat } });
     expect(await world.snapshots.unary('Stat', { snapshotter: '', key: 'n' }, within)).toEqual({
@@ -49,8 +52,8 @@ describe('the Snapshots service', () => {
         parent: '',
         kind: 'COMMITTED',
         labels: { l: '1' },
-        createdAt: { seconds: '-2', nanos: 500_000_000 },
-        updatedAt: { seconds: '1', nanos: 7_000_000 },
+        createdAt: { seconds: '-2', nanos: 499_999_999 },
+        updatedAt: { seconds: '1', nanos: 7_000_002 },
       },
     });
   });
@@ -104,6 +107,33 @@ describe('the Snapshots service', () => {
     expect(pages.map((page) => page.length)).toEqual(Array<number>(10).fill(100));
     expect(pages.flat()).toEqual(names);
     expect(list).toHaveBeenCalledWith(request.filters, 'fallback');
+  });
+
+  it('streams snapshots with many labels in messages that every client takes, and loses none to a giant', async () => {
+    const labelsOf = (bytes: number) =>
+      Object.fromEntries(Array.from({ length: bytes / 4000 }, (_, at) => [`l${at}`, 'x'.repeat(4000)]));
+    // 25 MB in 100 infos; one that fills a message by itself; one that no message could hold, as earlier releases took it.
+    const large = Array.from({ length: 100 }, (_, at) => info(`large-${at}`, { labels: labelsOf(250_000) }));
+    const giant = info('giant', { labels: labelsOf(15_000_000) });
+    const excessive = info('excessive', { parent: 'p', labels: labelsOf(16_700_000) });
+    const infos = [...large, giant, excessive, info('last')];
+    const sixteen = { 'grpc.max_receive_message_length': 16 * 1024 * 1024 };
+    await start({
+      snapshotter: { list: () => toAsync(infos), stat: () => Promise.resolve(excessive) },
+      client: sixteen,
+    });
+    const pages: SnapshotsPage[] = [];
+    for await (const page of world.snapshots.stream('List', { snapshotter: '', filters: [] }, { stallMs: 20_000 })) {
+      pages.push(page);
+    }
+    const seen = pages.flatMap((page) => page.info);
+    expect(seen.map(({ name }) => name)).toEqual(infos.map(({ name }) => name));
+    expect(Object.keys(seen[100]!.labels)).toHaveLength(3750);
+    expect(seen[101]).toMatchObject({ name: 'excessive', parent: 'p', labels: {} });
+    const sizes = pages.map((page) => JSON.stringify(page).length);
+    expect(sizes.filter((size) => size > 1_200_000)).toHaveLength(1);
+    const { info: stated } = await world.snapshots.unary('Stat', { snapshotter: '', key: 'excessive' }, within);
+    expect(stated).toMatchObject({ name: 'excessive', labels: {} });
   });
 
   it('answers an empty List with an empty stream', async () => {
@@ -172,6 +202,48 @@ describe('the Snapshots service', () => {
     await start({ snapshotter: { remove: () => Promise.reject(new SnapshotterError('failed-precondition', text)) } });
     const call = world.snapshots.unary('Remove', { snapshotter: '', key: 'k' }, within);
     await expect(call).rejects.toMatchObject({ code: status.FAILED_PRECONDITION, details: text });
+  });
+
+  it.each([
+    ['an unpaired surrogate', 'eda080', 'key'],
+    ['a byte that begins nothing', '61ff62', 'key'],
+    ['a character that is cut', '61e282', 'key'],
+    ['an overlong character', 'c0af', 'parent'],
+    ['an unpaired surrogate', 'edb080', 'label'],
+  ])('refuses %s (%s) in a %s, which would be U+FFFD and another one', async (_what, hex, place) => {
+    const prepare = vi.fn(() => Promise.resolve([]));
+    await start({ snapshotter: { prepare } });
+    const text = Buffer.from(hex, 'hex');
+    const field = (number: number, bytes: Buffer) => Buffer.concat([Buffer.of((number << 3) | 2, bytes.length), bytes]);
+    // Fields of PrepareSnapshotRequest: 2 the key, 3 the parent, 4 a label, itself a message of key and value.
+    const label = Buffer.concat([field(1, text), field(2, Buffer.from('v'))]);
+    const request = {
+      key: field(2, text),
+      parent: Buffer.concat([field(2, Buffer.from('k')), field(3, text)]),
+      label: Buffer.concat([field(2, Buffer.from('k')), field(4, label)]),
+    }[place]!;
+    const call = new Promise((resolve, reject) => {
+      world.channel.makeUnaryRequest(
+        '/containerd.services.snapshots.v1.Snapshots/Prepare',
+        (bytes: Buffer) => bytes,
+        (bytes: Buffer) => bytes,
+        request,
+        (error, answer) => (error ? reject(error) : resolve(answer)),
+      );
+    });
+    await expect(call).rejects.toMatchObject({
+      code: status.INVALID_ARGUMENT,
+      details: expect.stringContaining('is not UTF-8') as string,
+    });
+    expect(prepare).not.toHaveBeenCalled();
+  });
+
+  it('takes U+FFFD, a byte order mark and characters of four bytes as they are', async () => {
+    const prepare = vi.fn(() => Promise.resolve([]));
+    await start({ snapshotter: { prepare } });
+    const key = '\ufeffa\ufffd😀';
+    await world.snapshots.unary('Prepare', { ...create, key, labels: { [key]: key } }, within);
+    expect(prepare).toHaveBeenCalledWith(expect.objectContaining({ key, labels: { [key]: key } }));
   });
 
   it('refuses a request above 16 MiB and goes on', async () => {

@@ -37,7 +37,7 @@ export function fakeSnapshotter(given: Partial<SnapshotterPort<Target, Sides>>):
 }
 
 export function info(name: string, more: Partial<SnapshotInfo> = {}): SnapshotInfo {
-  const at = new Date('2024-05-06T07:08:09.123Z');
+  const at = 1_714_979_289_123_456_789n;
   return { name, parent: '', kind: 'active', labels: {}, createdAt: at, updatedAt: at, ...more };
 }
 

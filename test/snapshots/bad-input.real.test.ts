@@ -143,6 +143,13 @@ const keys: readonly BadCall[] = [
 const labels: readonly BadCall[] = [
   ['a label that is too long', { long: 'x'.repeat(4096) }, '4100 bytes'],
   ['a label without a key', { '': 'x' }, 'empty key'],
+  ['a label key that is no text', { 'a\ud800': 'x' }, 'unpaired surrogate'],
+  ['a label value that is no text', { a: '\udc00x' }, 'unpaired surrogate'],
+  [
+    'labels that fit into no message',
+    Object.fromEntries(Array.from({ length: 4000 }, (_, at) => [`l${at}`, 'x'.repeat(4000)])),
+    'bytes together',
+  ],
   ...['garbage', '-1', '', '1.5', '6e7', String(minimum - 1), String(maximum + 1), '9'.repeat(40)].map(
     (size) => [`a size of ${JSON.stringify(size)}`, { [maxSizeLabel]: size }, maxSizeLabel] as const,
   ),

@@ -78,6 +78,14 @@ describe('the labels after an Update', () => {
     ['a key may hold dots and slashes', {}, ['labels.containerd.io/gc.root'], { a: '1', b: '2' }],
     ['paths apply one after the other', { a: '9' }, ['labels', 'labels.a'], { a: '9' }],
     ['a key that is not there is removed without complaint', {}, ['labels.zzz'], current],
+    ['no mask keeps no empty value', { a: '', c: '3' }, [], { c: '3' }],
+    ['"labels" keeps no empty value', { a: '', c: '3' }, ['labels'], { c: '3' }],
+    [
+      '"labels.<key>" with an empty value removes it',
+      { a: '' },
+      ['labels.a'],
+      { b: '2', 'containerd.io/gc.root': 'now' },
+    ],
   ] as const)('%s', (_title, given, paths, expected) => {
     expect(updatedLabels(current, given, paths)).toEqual(expected);
   });
