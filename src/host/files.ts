@@ -40,20 +40,73 @@ export async function publishTogether(
  * When it fails nothing is left behind.
  */
 export async function writeFileDurably(path: string, data: string | Uint8Array, mode = 0o600): Promise<void> {
+  const temporary = await stageFile(path, data, mode);
+  try {
+    await publishStaged(temporary, path);
+  } catch (error) {
+    await removeQuietly(temporary);
+    throw asSnapshotterError(error, `writing ${path}`, path);
+  }
+}
+
+/**
+ * The first half of {@link writeFileDurably}, in which all space is taken: the file is whole and flushed under a temporary name.
+ *
+ * @returns that name; when this fails nothing is left behind
+ */
+export async function stageFile(path: string, data: string | Uint8Array, mode = 0o600): Promise<string> {
   const temporary = temporaryBeside(path);
   try {
     const file = await open(temporary, 'wx', mode);
     try {
       await file.writeFile(data);
       await file.chmod(mode); // whatever the umask took away
+      await file.sync();
     } finally {
       await file.close();
     }
-    await publish(temporary, path);
+    return temporary;
   } catch (error) {
     // Before the error is worded: what the unfinished file took is free again, and the message counts free bytes.
-    await rm(temporary, { force: true });
+    await removeQuietly(temporary);
     throw asSnapshotterError(error, `writing ${path}`, path);
+  }
+}
+
+/** The second half: the staged file takes its name, for good. */
+export async function publishStaged(temporary: string, path: string): Promise<void> {
+  await rename(temporary, path);
+  await syncFolder(dirname(path));
+}
+
+/** A disk that takes nothing may refuse this too, and why the file is given up is what counts: recovery sweeps it. */
+async function removeQuietly(path: string): Promise<void> {
+  await rm(path, { force: true }).catch(() => undefined);
+}
+
+/**
+ * Finds out whether a folder takes files, by making and removing them.
+ *
+ * @param bytes that the first one has, on the disk
+ * @throws the system's error
+ */
+export async function probeWriting(
+  folder: string,
+  { bytes, files }: { readonly bytes: number; readonly files: number },
+): Promise<void> {
+  const paths = Array.from({ length: files }, (_, at) => join(folder, `${temporaryPrefix}probe-${at}`));
+  try {
+    for (const [at, path] of paths.entries()) {
+      const file = await open(path, 'w', 0o600);
+      try {
+        if (at === 0) await file.writeFile(Buffer.alloc(bytes));
+        await file.sync();
+      } finally {
+        await file.close();
+      }
+    }
+  } finally {
+    for (const path of paths) await removeQuietly(path);
   }
 }
 

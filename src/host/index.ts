@@ -4,8 +4,11 @@ export { killGraceMs, run, type RunOptions, type RunResult } from './exec.js';
 export {
   EarlyFlush,
   makeFolder,
+  probeWriting,
   publish,
+  publishStaged,
   publishTogether,
+  stageFile,
   syncFile,
   syncFolder,
   temporaryBeside,

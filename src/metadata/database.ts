@@ -94,6 +94,11 @@ export async function openDatabase(folder: string): Promise<{ database: Database
   return { database, created };
 }
 
+/** The files in which LevelDB keeps what is in no table yet. */
+export async function logFiles(folder: string): Promise<readonly string[]> {
+  return (await readdir(folder)).filter((name) => name.endsWith('.log'));
+}
+
 /** LevelDB would make a new, empty database where only its CURRENT file was lost. */
 async function isNew(folder: string): Promise<boolean> {
   try {
@@ -107,6 +112,25 @@ async function isNew(folder: string): Promise<boolean> {
       cause: error,
     });
   }
+}
+
+/** True for what LevelDB answers when it was closed under a reader. */
+export function wasClosed(error: unknown): boolean {
+  const inner = error instanceof Error && error.cause instanceof Error ? error.cause : error;
+  return ['LEVEL_DATABASE_NOT_OPEN', 'LEVEL_ITERATOR_NOT_OPEN', 'LEVEL_SNAPSHOT_NOT_OPEN'].includes(
+    errnoOf(inner) ?? '',
+  );
+}
+
+/** What a failed write means. The database itself is as good as its disk: that is mended, and the next write works. */
+export function fromWrite(error: unknown, folder: string): SnapshotterError {
+  const failure = fromLevel(error, folder);
+  if (failure.code === 'resource-exhausted' || failure.code === 'unavailable') return failure;
+  return new SnapshotterError('unavailable', `${folder} cannot be written: ${failure.message}`, {
+    facts: failure.facts,
+    next: 'look after the disk; the next call works once it can be written again',
+    cause: error,
+  });
 }
 
 // A missing file, a file too short to be mapped (EINVAL), a sector that cannot be read (EIO).
@@ -137,7 +161,7 @@ export function fromLevel(error: unknown, folder: string): SnapshotterError {
       next: 'restart the daemon: it moves the database aside and rebuilds it from the snapshot.json files',
     });
   }
-  if (code === 'LEVEL_DATABASE_NOT_OPEN' || code === 'LEVEL_ITERATOR_NOT_OPEN' || code === 'LEVEL_SNAPSHOT_NOT_OPEN') {
+  if (wasClosed(inner)) {
     return new SnapshotterError('unavailable', `${folder} was closed meanwhile`, { ...details, next: 'try again' });
   }
   return new SnapshotterError('internal', `${folder}: ${text}`, details);

@@ -31,7 +31,7 @@ export interface RebuildReport {
 /** The work of `MetadataStore.rebuild`. All records are held in memory, about 1 kB each. */
 export async function rebuildDatabase(
   folder: string,
-  records: AsyncIterable<SnapshotRecord>,
+  records: AsyncIterable<SnapshotRecord> | Iterable<SnapshotRecord>,
   log: Logger,
 ): Promise<RebuildReport> {
   const { byKey, duplicates, highestId } = await choose(records);
@@ -56,7 +56,7 @@ export async function rebuildDatabase(
   }
 }
 
-async function choose(records: AsyncIterable<SnapshotRecord>) {
+async function choose(records: AsyncIterable<SnapshotRecord> | Iterable<SnapshotRecord>) {
   const byKey = new Map<string, SnapshotRecord>();
   const byId = new Map<number, SnapshotRecord>();
   const duplicates: { id: number; key: string; keptId: number }[] = [];

@@ -5,7 +5,8 @@ import { isDigest, type Digest } from '../vocabulary.js';
 /**
  * The version of the stored JSON, of the LevelDB value and of snapshot.json alike. See UPGRADING.md. A record is written in the
  * oldest version that can hold it, so that an upgrade by itself rewrites none: 2 brought `namespace`, 3 `layer.rules`,
- * `serve.rules` and `serve.inlays`.
+ * `serve.rules`, `serve.inlays`
+ * and `revision`.
  */
 const recordVersion = 3;
 
@@ -67,6 +68,7 @@ const snapshotRecord = z.strictObject({
     })
     .optional(),
   usage: z.strictObject({ bytes: z.int().min(0), inodes: z.int().min(0) }).optional(),
+  revision: z.int().min(1).optional(),
   quarantine: z.string().optional(),
 });
 
@@ -86,7 +88,8 @@ export type Serve = z.output<typeof serve>;
  * What the store knows about one snapshot. `key` is the key of a View or Active, the name of a committed one; `parent`
  * is a committed name or '' for none; times are ISO 8601 in UTC. `role` is what it was prepared as and survives Commit, as
  * does `namespace`, the containerd namespace of the call that made it (absent when version 1 wrote it).
- * `quarantine` says why it cannot be used. `layer.rules` is the version of the rules that its conversion followed. `layer.applied` is there when Apply made the layer: the digest of the blob it
+ * `revision` counts the changes of the record, from 1 when it was made; it tells whether LevelDB lost the latest (absent when version 2
+ * or older wrote it). `quarantine` says why it cannot be used. `layer.rules` is the version of the rules that its conversion followed. `layer.applied` is there when Apply made the layer: the digest of the blob it
  * came from, the digest and size in bytes of the tar in it, and the image's time of modification in nanoseconds, by which
  * a later change is noticed.
  */
@@ -110,13 +113,26 @@ export function parseRecord(json: unknown, where: string): SnapshotRecord {
   throw broken(where, `${field}${issue?.message ?? 'not a record'}`, parsed.error);
 }
 
+/** How often the record was changed; 0 when no release counted it. */
+export function revisionOf({ revision }: Pick<SnapshotRecord, 'revision'>): number {
+  return revision ?? 0;
+}
+
+/** The record as the change after `before`. */
+export function revised(record: SnapshotRecord, before: SnapshotRecord): SnapshotRecord {
+  const { quarantine, revision: _given, ...fields } = record;
+  const revision = revisionOf(before) + 1;
+  return { ...fields, revision, ...(quarantine === undefined ? {} : { quarantine }) };
+}
+
 export function serializeRecord(record: SnapshotRecord): string {
   return JSON.stringify({ version: versionOf(record), ...record });
 }
 
 /** The oldest version that can hold the record. */
-function versionOf({ namespace, layer, serve }: SnapshotRecord): number {
-  if (layer?.rules !== undefined || (serve?.shape === 'image' && serve.rules !== undefined)) return 3;
+function versionOf({ namespace, layer, serve, revision }: SnapshotRecord): number {
+  if (layer?.rules !== undefined || revision !== undefined) return 3;
+  if (serve?.shape === 'image' && serve.rules !== undefined) return 3;
   return namespace === undefined ? 1 : 2;
 }
 

@@ -5,7 +5,7 @@ import type { Logger } from '../log.js';
 import { snapshotRefLabel, type NewestFirst } from '../vocabulary.js';
 import { readChain } from './chain.js';
 import { Connection } from './connection.js';
-import { childKey, childRange, countersKey, formatKey, fromLevel, idKey } from './database.js';
+import { childKey, childRange, countersKey, formatKey, fromLevel, idKey, wasClosed } from './database.js';
 import { abridged } from './keys.js';
 import { rebuildDatabase, type RebuildReport } from './rebuild.js';
 import { parseRecord, type SnapshotRecord } from './record.js';
@@ -55,7 +55,11 @@ export class MetadataStore {
    * Makes a new database in `folder`, which must be absent or empty, from the records of the snapshot.json files.
    * Interrupted, it leaves a database that `open` refuses as `data-loss`.
    */
-  static rebuild(folder: string, records: AsyncIterable<SnapshotRecord>, log: Logger): Promise<RebuildReport> {
+  static rebuild(
+    folder: string,
+    records: AsyncIterable<SnapshotRecord> | Iterable<SnapshotRecord>,
+    log: Logger,
+  ): Promise<RebuildReport> {
     return rebuildDatabase(folder, records, log);
   }
 
@@ -119,17 +123,27 @@ export class MetadataStore {
     return records.filter(({ labels }) => labels[snapshotRefLabel] === ref);
   }
 
-  /** Every record, ordered by the bytes of its key, as of the moment the iteration starts; memory stays bounded. */
+  /**
+   * Every record, ordered by the bytes of its key, as of the moment the iteration starts (after a failed write: as of when the database
+   * was opened again); memory stays bounded.
+   */
   async *all(): AsyncIterable<SnapshotRecord> {
-    const iterator = await this.#connection.use(({ snapshots }) => Promise.resolve(snapshots.iterator()));
-    try {
-      for (let entry = await iterator.next(); entry; entry = await iterator.next()) {
-        yield parseRecord(entry[1], abridged(entry[0]));
+    let last: string | undefined;
+    for (;;) {
+      const range = last === undefined ? {} : { gt: last };
+      const iterator = await this.#connection.use(({ snapshots }) => Promise.resolve(snapshots.iterator(range)));
+      try {
+        for (let entry = await iterator.next(); entry; entry = await iterator.next()) {
+          last = entry[0];
+          yield parseRecord(entry[1], abridged(last));
+        }
+        return;
+      } catch (error) {
+        // The database may have been opened again meanwhile, and goes on where it was; when the store is closed this ends.
+        if (this.#closing || !wasClosed(error)) throw fromLevel(error, this.#connection.folder);
+      } finally {
+        await iterator.close();
       }
-    } catch (error) {
-      throw fromLevel(error, this.#connection.folder);
-    } finally {
-      await iterator.close();
     }
   }
 
@@ -172,16 +186,21 @@ export class MetadataStore {
   }
 
   async #transact<T>(work: (tx: Transaction) => Promise<T>): Promise<T> {
+    const refusal = await this.#connection.mend();
     return this.#connection.use(async (database) => {
       // Ids are handed out from memory: one that a failed transaction took is never given to another.
-      const tx = new Transaction(database, this.#connection.counters, this);
+      const tx = new Transaction(database, this.#connection.counters, this, refusal);
       try {
         const result = await this.#current.run(tx, () => work(tx));
         tx.finish();
         const { counters, operations } = tx.operations(this.#nextId);
-        if (operations.length > 0) await this.#connection.commit(operations, counters);
+        if (operations.length > 0 && !refusal) await this.#connection.commit(operations, counters);
         for (const [key, record] of tx.written) this.#refs.set(key, record);
+        await tx.settle('committed');
         return result;
+      } catch (error) {
+        await tx.settle('failed');
+        throw error;
       } finally {
         tx.finish();
       }

@@ -10,13 +10,21 @@ import {
   type Sublevel,
 } from './database.js';
 import { abridged, checkKey, checkLabels } from './keys.js';
-import { parseRecord, serializeRecord, type SnapshotRecord } from './record.js';
+import { parseRecord, revised, serializeRecord, type SnapshotRecord } from './record.js';
 
 /** Where numbers for snapshots come from. */
 export interface Ids {
   reserveId(): number;
   /** Gives out no number up to this one. */
   skipIds(highest: number): void;
+}
+
+/** What goes with a transaction outside the database. Neither may throw. */
+export interface Companion {
+  /** It is on the disk. */
+  readonly committed: () => Promise<void>;
+  /** It did not take place. */
+  readonly failed: () => Promise<void>;
 }
 
 /**
@@ -31,10 +39,14 @@ export class Transaction {
   /** Changes of the index: `children` key → now there, or now gone. */
   readonly #childChanges = new Map<string, boolean>();
   readonly #idChanges = new Map<number, string | undefined>();
+  readonly #refusal: SnapshotterError | undefined;
+  readonly #companions: Companion[] = [];
   #added = 0;
   #open = true;
 
-  constructor(database: Database, counters: Counters, ids: Ids) {
+  /** @param refusal why nothing can be written now: the first change throws it */
+  constructor(database: Database, counters: Counters, ids: Ids, refusal?: SnapshotterError) {
+    this.#refusal = refusal;
     this.#database = database;
     this.#counters = counters;
     this.#ids = ids;
@@ -74,6 +86,7 @@ export class Transaction {
    *   `invalid-argument` when the parent is not committed, or key or labels are out of bounds
    */
   async insert(record: SnapshotRecord): Promise<void> {
+    this.#checkWritable();
     checkKey(record.key, 'key');
     await this.#checkFree(record.key);
     if (await this.#idTaken(record.id)) throw misuse(`id ${record.id} is taken`);
@@ -83,17 +96,26 @@ export class Transaction {
     this.#put(undefined, record);
   }
 
-  /** Writes a record over the one with its key and id. @throws SnapshotterError as `insert`, `not-found` when absent */
-  async replace(record: SnapshotRecord): Promise<void> {
+  /**
+   * Writes a record over the one with its key and id.
+   *
+   * @returns what is written, with its revision
+   * @throws SnapshotterError as `insert`, `not-found` when absent
+   */
+  async replace(record: SnapshotRecord): Promise<SnapshotRecord> {
+    this.#checkWritable();
     const old = await this.#existing(record.key);
     if (old.id !== record.id) throw misuse(`replacing ${abridged(record.key)} would change its id`);
     if (old.parent !== record.parent) await this.#checkParent(record);
     checkLabels(record.labels);
-    this.#put(old, record);
+    const after = revised(record, old);
+    this.#put(old, after);
+    return after;
   }
 
-  /** Commit: the snapshot at `oldKey` becomes `record`, under the record's key, with the same id. */
-  async rename(oldKey: string, record: SnapshotRecord): Promise<void> {
+  /** Commit: the snapshot at `oldKey` becomes `record`, under the record's key, with the same id. @returns what is written */
+  async rename(oldKey: string, record: SnapshotRecord): Promise<SnapshotRecord> {
+    this.#checkWritable();
     checkKey(record.key, 'name');
     const old = await this.#existing(oldKey);
     if (old.id !== record.id) throw misuse(`renaming ${abridged(oldKey)} would change its id`);
@@ -101,12 +123,15 @@ export class Transaction {
     await this.#checkChildless(oldKey);
     if (old.parent !== record.parent || record.parent === oldKey) await this.#checkParent(record, oldKey);
     checkLabels(record.labels);
+    const after = revised(record, old);
     this.#drop(old);
-    this.#put(undefined, record);
+    this.#put(undefined, after);
+    return after;
   }
 
   /** @throws SnapshotterError `not-found`; `failed-precondition` when it has children */
   async delete(key: string): Promise<void> {
+    this.#checkWritable();
     const old = await this.#existing(key);
     await this.#checkChildless(key);
     this.#drop(old);
@@ -116,6 +141,17 @@ export class Transaction {
   nextId(): number {
     this.#checkOpen();
     return this.#ids.reserveId();
+  }
+
+  /** Adds what becomes of files when the transaction ends, before the next one begins. */
+  with(companion: Companion): void {
+    this.#checkOpen();
+    this.#companions.push(companion);
+  }
+
+  /** To be called once, when it is known whether the transaction took place. */
+  async settle(outcome: 'committed' | 'failed'): Promise<void> {
+    for (const companion of this.#companions.splice(0)) await companion[outcome]();
   }
 
   /** Ends the transaction. Work that outlives its `exclusive` call is refused instead of lost. */
@@ -203,6 +239,10 @@ export class Transaction {
       facts: { key, children: children.slice(0, 10) },
       next: 'remove the children first',
     });
+  }
+
+  #checkWritable(): void {
+    if (this.#refusal) throw this.#refusal;
   }
 
   #checkOpen(): void {

@@ -1,4 +1,4 @@
-import type { ServiceDefinition, UntypedServiceImplementation } from '@grpc/grpc-js';
+import type { ServiceDefinition } from '@grpc/grpc-js';
 import protobuf from 'protobufjs';
 import { SnapshotterError } from '../errors.js';
 
@@ -15,9 +15,7 @@ export class RefusedRequest {
  * The service with requests whose text must be UTF-8, as protobuf has it and Go's own decoder wants it. protobufjs puts U+FFFD in
  * the place of what is not, and two keys that differ would be one. Such a request becomes a {@link RefusedRequest}.
  */
-export function withStrictText(
-  definition: ServiceDefinition<UntypedServiceImplementation>,
-): ServiceDefinition<UntypedServiceImplementation> {
+export function withStrictText(definition: ServiceDefinition): ServiceDefinition {
   const methods = Object.entries(definition).map(([name, method]) => {
     const requestDeserialize = (bytes: Buffer): unknown => {
       try {

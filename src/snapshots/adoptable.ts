@@ -9,10 +9,10 @@ import { isDigest, snapshotRefLabel, type Digest } from '../vocabulary.js';
 import type { Context } from './context.js';
 import { protect } from './protect.js';
 import { mark } from './ownership.js';
-import { isRecorded, mustBeFree, usableParent, writeRecordFile } from './records.js';
+import { mustBeFree, usableParent, writeRecordFile } from './records.js';
 import { keptLabels, type CreateRequest } from './requests.js';
 import { mayBeAdopted, mayShare, namedLayer, type NamedLayer } from './sharing.js';
-import { discardFolder } from './trash.js';
+import { discardFolder, giveUp } from './trash.js';
 
 /**
  * Answers a Prepare whose labels name a layer that is here: nothing is pulled or converted then. The layer stands on the given
@@ -100,23 +100,22 @@ async function shareOn(
   if (holders.length === 0) return undefined;
   const id = store.reserveId();
   const key = nameOf(id);
-  let recorded = false;
   try {
     const layer = await fill(context, id, holders);
-    if (!layer) return undefined;
+    if (!layer) {
+      await discardFolder(context, id);
+      return undefined;
+    }
     const record = await recordOf(context, { id, key, layer, parent, request });
     await writeRecordFile(context, record);
     await syncFolder(paths.snapshots);
     await insert(context, record, parent);
-    recorded = true;
     layers.add({ id, layer, namespace: record.namespace });
     if (context.setImmutable) await protect(context, paths.snapshot(id).layer(layer.file));
     return key;
   } catch (error) {
-    recorded = await isRecorded(store, key, id).catch(() => true);
+    await giveUp(context, key, id);
     throw asSnapshotterError(error, `sharing the layer ${diffId}`, paths.root);
-  } finally {
-    if (!recorded) await discardFolder(context, id);
   }
 }
 
@@ -167,6 +166,7 @@ async function recordOf({ paths }: Context, { id, key, layer, parent, request }:
     ...(request.namespace === undefined ? {} : { namespace: request.namespace }),
     layer,
     usage: await diskUsage(paths.snapshot(id).layer(layer.file)),
+    revision: 1,
   };
 }
 

@@ -20,7 +20,7 @@ import { mustBeWholeUpper } from './guest-upper.js';
 import { mountUpper } from './mounted-upper.js';
 import type { SnapshotFolder } from './paths.js';
 import { protect } from './protect.js';
-import { existing, isRecorded, mustBeFree, mustBeSound, usableParent, writeRecordFile } from './records.js';
+import { existing, isRecorded, mustBeFree, mustBeSound, usableParent, writeRecordFileWith } from './records.js';
 import { isQuiesced, keptLabels } from './requests.js';
 
 export interface CommitRequest {
@@ -207,8 +207,7 @@ async function recordCommit(context: Context, { located, layer }: Published, req
       layer,
       usage,
     };
-    await writeRecordFile(context, committed);
-    await tx.rename(active.key, committed);
+    await writeRecordFileWith(context, tx, await tx.rename(active.key, committed));
   });
   context.layers.add({ id: active.id, layer, namespace: active.namespace });
   if (context.setImmutable) await protect(context, folder.layer(layer.file));
@@ -220,9 +219,8 @@ async function withdraw(context: Context, { record: active, folder, source }: Lo
   try {
     if (!(await isRecorded(store, active.key, active.id))) return;
     if (source.kind !== 'layer') await withdrawLayers(folder.path);
-    // As it is now: labels may have been updated while the content was converted.
-    await store.exclusive('withdraw', async (tx) => writeRecordFile(context, await existing(tx, active.key)));
   } catch (error) {
+    context.unsettled.add(active.id);
     context.log.error({ err: error, key: active.key }, 'could not take back what a failed commit made');
   }
 }

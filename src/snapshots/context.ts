@@ -9,6 +9,7 @@ import type { KeyLocks } from '../key-locks.js';
 import type { ChainIds } from './chain-ids.js';
 import type { MergedImages } from './merged-images.js';
 import type { RootPaths } from './paths.js';
+import type { Unsettled } from './unsettled.js';
 
 /** Between whom layers are shared: all who use this daemon, or those of one containerd namespace. */
 export type ShareLayers = 'all' | 'namespace';
@@ -22,6 +23,8 @@ export interface Context {
   readonly sharing: KeyLocks;
   readonly chainIds: ChainIds;
   readonly merged: MergedImages;
+  /** Snapshots that a failed call could not put right. */
+  readonly unsettled: Unsettled;
   readonly layers: HeldLayers;
   readonly writable: WritableLayers;
   readonly tools: ErofsTools;

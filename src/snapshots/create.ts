@@ -13,10 +13,10 @@ import type { Context } from './context.js';
 import { expectedLayerOf } from './extract-target.js';
 import { mark } from './ownership.js';
 import type { SnapshotFolder } from './paths.js';
-import { isRecorded, mustBeFree, mustBeSound, usableParent, writeRecordFile } from './records.js';
+import { mustBeFree, mustBeSound, usableParent, writeRecordFile } from './records.js';
 import { keptLabels, writableBytesOf, type CreateRequest } from './requests.js';
 import { decide, pathsOf, render, type LayerPlace, type MergedPlace, type Role } from './serve.js';
-import { discardFolder } from './trash.js';
+import { giveUp } from './trash.js';
 
 interface Gathered {
   readonly layers: OldestFirst<LayerPlace>;
@@ -52,12 +52,13 @@ export async function createSnapshot(context: Context, role: Role, request: Crea
       ...(request.namespace === undefined ? {} : { namespace: request.namespace }),
       serve,
       ...(role === 'container' ? { writableBytes: bytes } : {}),
+      revision: 1,
     };
     try {
       await fill(context, folder, record, layers, request.signal);
       await insert(context, record);
     } catch (error) {
-      if (!(await isRecorded(context.store, request.key, id).catch(() => true))) await discardFolder(context, id);
+      await giveUp(context, request.key, id);
       throw asSnapshotterError(error, `preparing ${JSON.stringify(request.key)}`, context.paths.root);
     }
     if (role === 'extract') context.expectLayer(expectedLayerOf(context, record));

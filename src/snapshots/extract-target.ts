@@ -8,12 +8,13 @@ import {
   type HeldLayer,
   type LayerRecord,
   type LayerTar,
+  withdrawLayers,
 } from '../layers/index.js';
 import type { SnapshotRecord } from '../metadata/index.js';
 import { isoOf } from '../timestamps.js';
 import { diffIdLabel, isDigest, type Digest, type Mount } from '../vocabulary.js';
 import type { Context } from './context.js';
-import { existing, mustBeSound, writeRecordFile } from './records.js';
+import { existing, mustBeSound, writeRecordFileWith } from './records.js';
 import { mayShare } from './sharing.js';
 
 const upperdir = 'upperdir=';
@@ -49,7 +50,12 @@ function targetOf(context: Context, record: SnapshotRecord): ExtractTarget {
     temporary: (purpose) => temporaryBeside(folder.layer(purpose)),
     publishLayer: (temporaryPath, layer) =>
       whileExtracting(context, key, id, async () => {
-        await recordLayer(context, key, id, await publishAppliedLayer(folder.path, temporaryPath, layer));
+        try {
+          await recordLayer(context, key, id, await publishAppliedLayer(folder.path, temporaryPath, layer));
+        } catch (error) {
+          await withdrawUnrecorded(context, key, id);
+          throw error;
+        }
       }),
     adoptLayer: (digest) => whileExtracting(context, key, id, () => adopt(context, record, digest)),
   };
@@ -82,12 +88,22 @@ function whileExtracting<T>({ keys, store }: Context, key: string, id: number, w
   });
 }
 
+/** Takes a layer away again that no record names, after its Apply failed. */
+async function withdrawUnrecorded(context: Context, key: string, id: number): Promise<void> {
+  const { store, paths, log, unsettled } = context;
+  try {
+    if ((await existing(store, key)).layer === undefined) await withdrawLayers(paths.snapshot(id).path);
+  } catch (error) {
+    log.error({ err: error, key }, 'could not take back the layer of an Apply that failed');
+    unsettled.add(id);
+  }
+}
+
 /** What Apply did is known to Commit by the record alone. */
 async function recordLayer(context: Context, key: string, id: number, layer: LayerRecord): Promise<void> {
   const namespace = await context.store.exclusive('apply', async (tx) => {
-    const after = { ...(await existing(tx, key)), layer, updatedAt: isoOf(wallClock()) };
-    await writeRecordFile(context, after);
-    await tx.replace(after);
+    const after = await tx.replace({ ...(await existing(tx, key)), layer, updatedAt: isoOf(wallClock()) });
+    await writeRecordFileWith(context, tx, after);
     return after.namespace;
   });
   context.layers.add({ id, layer, namespace });

@@ -1,13 +1,44 @@
-import { readFile } from 'node:fs/promises';
+import { readFile, rm } from 'node:fs/promises';
 
 import { SnapshotterError } from '../errors.js';
-import { writeFileDurably } from '../host/index.js';
+import { publishStaged, stageFile, writeFileDurably } from '../host/index.js';
 import { abridged, serializeRecord, type SnapshotRecord, type Transaction } from '../metadata/index.js';
 import type { Context } from './context.js';
 
 /** Writes `snapshot.json`, from which the record can be rebuilt, beside the data it is about. */
 export async function writeRecordFile(context: Pick<Context, 'paths'>, record: SnapshotRecord): Promise<void> {
   await writeFileDurably(context.paths.snapshot(record.id).record, serializeRecord(record));
+}
+
+/**
+ * Makes `snapshot.json` say what the transaction writes about a snapshot that has one. What takes space is done now and may refuse
+ * the transaction; the file gets its name once the transaction is on the disk, so it is never ahead of the database.
+ */
+export async function writeRecordFileWith(
+  context: Pick<Context, 'paths' | 'log' | 'unsettled'>,
+  tx: Transaction,
+  record: SnapshotRecord,
+): Promise<void> {
+  const { id } = record;
+  const path = context.paths.snapshot(id).record;
+  const staged = await stageFile(path, serializeRecord(record));
+  tx.with({
+    committed: async () => {
+      try {
+        await publishStaged(staged, path);
+      } catch (error) {
+        context.log.error({ err: error, path }, 'the database has a change that this file does not have yet');
+        context.unsettled.add(id);
+      }
+    },
+    failed: async () => {
+      try {
+        await rm(staged, { force: true });
+      } catch (error) {
+        context.log.warn({ err: error, path: staged }, 'could not erase an unfinished file');
+      }
+    },
+  });
 }
 
 /** Writes `snapshot.json` again when it does not say what the record says. */

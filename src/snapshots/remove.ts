@@ -19,11 +19,12 @@ export async function removeSnapshot(context: Context, key: string): Promise<voi
     try {
       await context.store.exclusive('remove', async (tx) => {
         refuseChildren(key, await tx.children(key));
-        trashed = await moveToTrash(context, id);
         await tx.delete(key);
+        trashed = await moveToTrash(context, id);
       });
     } catch (error) {
       if (trashed !== undefined) await putBack(context, key, id, trashed);
+      else if (!(error instanceof SnapshotterError)) context.unsettled.add(id);
       throw asSnapshotterError(error, `removing ${JSON.stringify(key)}`, context.paths.root);
     }
     context.merged.forget(id);
@@ -36,6 +37,7 @@ async function putBack(context: Context, key: string, id: number, trashed: strin
   try {
     if (await isRecorded(context.store, key, id)) await rename(trashed, context.paths.snapshot(id).path);
   } catch (error) {
+    context.unsettled.add(id);
     context.log.error({ err: error, key, trashed }, 'could not put back what a failed removal had moved');
   }
 }

@@ -1,7 +1,15 @@
 import type { ErofsTools } from '../erofs/index.js';
 import { WritableLayers, writableLayerLimits } from '../ext4/index.js';
 import { SnapshotterError } from '../errors.js';
-import { diskUsage, lockExclusively, makeFolder, SpaceReserve, type DiskUsage, type Lock, wallClock } from '../host/index.js';
+import {
+  diskUsage,
+  lockExclusively,
+  makeFolder,
+  SpaceReserve,
+  type DiskUsage,
+  type Lock,
+  wallClock,
+} from '../host/index.js';
 import { Jobs, type Slots } from '../jobs.js';
 import { HeldLayers, type CompareSides, type ExpectLayer, type ExtractTarget } from '../layers/index.js';
 import type { Logger } from '../log.js';
@@ -22,11 +30,13 @@ import { mountsOf } from './mounts.js';
 import { openMetadata } from './open-metadata.js';
 import { claimRoot } from './ownership.js';
 import { RootPaths } from './paths.js';
-import { existing, writeRecordFile } from './records.js';
+import { existing, writeRecordFileWith } from './records.js';
 import { recover, type RecoveryReport } from './recovery.js';
 import { removeSnapshot } from './remove.js';
 import { roleOfPrepare, updatedLabels, type CreateRequest } from './requests.js';
+import { settle } from './settle.js';
 import { eraseTrash } from './trash.js';
+import { Unsettled } from './unsettled.js';
 
 export interface SnapshotterOptions {
   readonly root: string;
@@ -99,27 +109,27 @@ export class Snapshotter {
 
   /** @throws SnapshotterError `already-exists` as well for a layer that is here, when the labels name one */
   async prepare(request: CreateRequest): Promise<readonly Mount[]> {
-    return createSnapshot(await this.#context, roleOfPrepare(request.key), request);
+    return createSnapshot(await this.#use(), roleOfPrepare(request.key), request);
   }
 
   async view(request: CreateRequest): Promise<readonly Mount[]> {
-    return createSnapshot(await this.#context, 'view', request);
+    return createSnapshot(await this.#use(), 'view', request);
   }
 
   async mounts(key: string): Promise<readonly Mount[]> {
-    return mountsOf(await this.#context, key);
+    return mountsOf(await this.#use(), key);
   }
 
   async commit(request: CommitRequest): Promise<void> {
-    await commitSnapshot(await this.#context, request);
+    await commitSnapshot(await this.#use(), request);
   }
 
   async remove(key: string): Promise<void> {
-    await removeSnapshot(await this.#context, key);
+    await removeSnapshot(await this.#use(), key);
   }
 
   async stat(key: string): Promise<SnapshotInfo> {
-    const { store } = await this.#context;
+    const { store } = await this.#use();
     return infoOf(await existing(store, key));
   }
 
@@ -128,14 +138,13 @@ export class Snapshotter {
     info: { readonly name: string; readonly labels: Labels },
     paths: readonly string[],
   ): Promise<SnapshotInfo> {
-    const context = await this.#context;
+    const context = await this.#use();
     return context.store.exclusive('update', async (tx) => {
       const record = await existing(tx, info.name);
       const labels = updatedLabels(record.labels, info.labels, paths);
       checkLabels(labels);
-      const after = { ...record, labels, updatedAt: isoOf(wallClock()) };
-      await writeRecordFile(context, after);
-      await tx.replace(after);
+      const after = await tx.replace({ ...record, labels, updatedAt: isoOf(wallClock()) });
+      await writeRecordFileWith(context, tx, after);
       return infoOf(after);
     });
   }
@@ -147,12 +156,12 @@ export class Snapshotter {
    * @throws SnapshotterError `invalid-argument` for a filter that cannot be parsed, before the first one is given
    */
   list(filters: readonly string[], namespace?: string): AsyncIterable<SnapshotInfo> {
-    return listSnapshots(() => this.#context, filters, namespace);
+    return listSnapshots(() => this.#use(), filters, namespace);
   }
 
   /** Blocks on disk in bytes, and inodes, of what is this snapshot's alone. */
   async usage(key: string): Promise<DiskUsage> {
-    const { store, paths } = await this.#context;
+    const { store, paths } = await this.#use();
     const record = await existing(store, key);
     return record.usage ?? diskUsage(paths.snapshot(record.id).path);
   }
@@ -160,18 +169,19 @@ export class Snapshotter {
   /** Erases what Remove put aside. */
   async cleanup(): Promise<void> {
     const context = await this.#context;
+    await settle(context);
     // One that runs already may have looked into the trash before the latest removal.
     await this.#background.drain();
     await this.#background.run('erase trash', () => eraseTrash(context));
   }
 
   async extractTarget(mounts: readonly Mount[]): Promise<ExtractTarget> {
-    return findExtractTarget(await this.#context, mounts);
+    return findExtractTarget(await this.#use(), mounts);
   }
 
   /** What may be read to compare the snapshots with these mounts. */
   async compareSides(request: CompareRequest): Promise<CompareSides> {
-    return findCompareSides(await this.#context, request);
+    return findCompareSides(await this.#use(), request);
   }
 
   /** Only closes: nothing that a guest may be using is touched. */
@@ -181,6 +191,19 @@ export class Snapshotter {
     await context?.merged.drain();
     await context?.store.close();
     await this.#lock.release();
+  }
+
+  /** Every call begins here: what earlier ones could not put right is tried again meanwhile. */
+  async #use(): Promise<Context> {
+    const context = await this.#context;
+    if (!context.unsettled.isEmpty) {
+      void this.#background
+        .run('settle', () => settle(context))
+        .catch((error: unknown) => {
+          context.log.error({ err: error }, 'could not look after what failed calls left');
+        });
+    }
+    return context;
   }
 
   async #recover(): Promise<Context> {
@@ -201,6 +224,7 @@ export class Snapshotter {
       sharing: new KeyLocks(),
       chainIds: new ChainIds(store),
       space: new SpaceReserve(),
+      unsettled: new Unsettled(),
       merged: new MergedImages({ tools, slots, deadlineMs, log }),
       writable: new WritableLayers(),
     };

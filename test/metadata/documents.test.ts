@@ -32,6 +32,7 @@ const everyField: Required<SnapshotRecord> = {
     applied: { digest, diffId: digest, tarBytes: 1, modified: '1' },
   },
   usage: { bytes: 1, inodes: 1 },
+  revision: 4,
   quarantine: 'why',
 };
 

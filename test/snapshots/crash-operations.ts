@@ -1,5 +1,6 @@
 import { createHash } from 'node:crypto';
-import { mkdir, readdir, rm, writeFile } from 'node:fs/promises';
+import { mkdir, mkdtemp, readdir, rm, writeFile } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { convertDirectory, convertTar, layerUuid } from '../../src/erofs/index.js';
 import { isCode } from '../../src/errors.js';
@@ -74,23 +75,26 @@ async function unless(code: 'already-exists' | 'not-found', call: Promise<unknow
 }
 
 /** What Apply does once it has the uncompressed tar. */
-async function applyLayer(snapshotter: Snapshotter): Promise<void> {
-  const target = await snapshotter.extractTarget(await snapshotter.mounts('x/extract-4'));
-  const tar = target.temporary('layer.tar');
+export async function applyLayer(snapshotter: Snapshotter, key = 'x/extract-4'): Promise<void> {
+  const target = await snapshotter.extractTarget(await snapshotter.mounts(key));
+  // Only the image takes space on the snapshotter's disk.
+  const folder = await mkdtemp(join(tmpdir(), 'erofs-snapshotter-'));
+  const tar = join(folder, 'layer.tar');
   const output = target.temporary('layer.erofs');
   try {
     await run('tar', ['-cf', tar, '-C', '/', '--files-from', '/dev/null'], { deadlineMs: 10_000 });
     const superblock = await convertTar({ tar, output, uuid: layerUuid(digest), deadlineMs: 60_000 });
     await target.publishLayer(output, { digest, diffId: digest, tarBytes: 10240, superblock });
   } finally {
-    await rm(tar, { force: true });
+    await rm(folder, { recursive: true });
+    await rm(output, { force: true });
   }
 }
 
 const prepareExtract = (snapshotter: Snapshotter) =>
   snapshotter.prepare({ key: 'x/extract-4', parent: 'c3', labels: {} });
 
-async function writeAsGuest(snapshotter: Snapshotter): Promise<void> {
+export async function writeAsGuest(snapshotter: Snapshotter): Promise<void> {
   const mounts = await snapshotter.prepare({ key: 'box', parent: 'c1', labels: {} });
   const guest = await Guest.open();
   try {
