@@ -51,12 +51,13 @@ async function listen(config: Config, log: Logger, scope: Scope): Promise<Snapsh
   // A layer that takes mkfs.erofs minutes, as many names in one folder do, does not make the others wait.
   const slots = new Slots(config.maxConversions, { afterMs: overtimeAfterMs, atMost: config.maxConversions });
   const conversionTimeoutMs = config.conversionTimeoutSeconds * 1000;
-  const { root, defaultSize, setImmutable, shareLayers } = config;
+  const { root, defaultSize, setImmutable, shareLayers, guestDisks } = config;
 
   const snapshotter = await Snapshotter.open({
     root,
     defaultSize,
     setImmutable,
+    guestDisks,
     shareLayers,
     tools,
     slots,

@@ -115,6 +115,15 @@ export const settings = {
     meaning: 'whose layers that are here already are used again: those of all namespaces, or of the same namespace',
     schema: oneOf(['all', 'namespace']),
   },
+  guestDisks: {
+    toml: 'guest_disks',
+    argument: '<how>',
+    environment: 'EROFS_SNAPSHOTTER_GUEST_DISKS',
+    default: 'kernel',
+    fallback: 'kernel',
+    meaning: "how a container's writable layer is read for Commit and Diff: mounted by the kernel, or isolated from it",
+    schema: oneOf(['kernel', 'isolated']),
+  },
   convertAhead: {
     toml: 'convert_ahead',
     default: 'true',

@@ -20,6 +20,7 @@ export { LogOutput } from './log-output.js';
 export { detachLoopDevice, isLoopDeviceInUse, listLoopDevices, type LoopDevice } from './loops.js';
 export { listMounts, unmount, type MountPoint } from './mounts.js';
 export { notifyReady } from './notify.js';
+export { mknod as makeNode, setTimes as setModificationTime } from './libc.js';
 export { openWithoutLinks } from './opened.js';
 export { makePipe, type PipeEnd } from './pipes.js';
 export { PrivateMounts } from './private-mounts.js';

@@ -41,6 +41,17 @@ const removeCall = libc.func('int lremovexattr(const void *path, const void *nam
   path: Buffer,
   name: Buffer,
 ) => number;
+const mknodCall = libc.func('int mknod(const void *path, unsigned int mode, uint64_t device)') as (
+  path: Buffer,
+  mode: number,
+  device: bigint,
+) => number;
+const utimensatCall = libc.func('int utimensat(int folder, const void *path, const void *times, int flags)') as (
+  folder: number,
+  path: Buffer,
+  times: Buffer,
+  flags: number,
+) => number;
 const pollCall = libc.func('int poll(void *descriptors, unsigned long count, int timeout)') as (
   descriptors: Buffer,
   count: number,
@@ -225,6 +236,33 @@ export function lsetxattr(path: string | Buffer, name: string, value: Uint8Array
 
 export function lremovexattr(path: string | Buffer, name: string): void {
   check(removeCall(terminated(path), terminated(name)), 'lremovexattr', path);
+}
+
+/** Makes a device, fifo or socket; `mode` has its type. */
+export function mknod(
+  path: string | Buffer,
+  mode: number,
+  device: { readonly major: number; readonly minor: number },
+): void {
+  const [major, minor] = [BigInt(device.major), BigInt(device.minor)];
+  const number = ((major & 0xfffn) << 8n) | ((major & ~0xfffn) << 32n) | (minor & 0xffn) | ((minor & ~0xffn) << 12n);
+  check(mknodCall(terminated(path), mode, number), 'mknod', path);
+}
+
+const AT_FDCWD = -100;
+const AT_SYMLINK_NOFOLLOW = 0x100;
+
+/** Sets both times of a file, of a link itself too. */
+export function setTimes(path: string | Buffer, ns: bigint): void {
+  // Two of struct timespec: seconds int64, nanoseconds int64, which are never negative.
+  const second = 1_000_000_000n;
+  const fraction = ((ns % second) + second) % second;
+  const times = Buffer.alloc(32);
+  for (const at of [0, 16]) {
+    times.writeBigInt64LE((ns - fraction) / second, at);
+    times.writeBigInt64LE(fraction, at + 8);
+  }
+  check(utimensatCall(AT_FDCWD, terminated(path), times, AT_SYMLINK_NOFOLLOW), 'utimensat', path);
 }
 
 const AF_UNIX = 1;

@@ -178,7 +178,11 @@ function convertImage(context: Context, folder: SnapshotFolder, output: string, 
   return withScope(context.log, async (scope) => {
     const mounts = await PrivateMounts.open(context.paths.snapshots);
     scope.defer('mounts', () => mounts.close());
-    const upper = await mountUpper(scope, mounts, folder, { quiesced: isQuiesced(labels), signal });
+    const upper = await mountUpper(scope, mounts, folder, {
+      quiesced: isQuiesced(labels),
+      guestDisks: context.guestDisks,
+      signal,
+    });
     const bytes = await mustBeWholeUpper(upper);
     const what = `converting what ${JSON.stringify(request.key)} wrote`;
     const conversion = { directory: upper.inside, notes: upper.notes, mountNamespace: mounts.namespace, output };

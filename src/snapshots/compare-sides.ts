@@ -31,7 +31,7 @@ export async function findCompareSides(context: Context, request: CompareRequest
   const right = await findSide(context, 'right', request.right);
   const quiesced = isQuiesced(request.labels);
   const { signal } = request;
-  const reading = { context, quiesced, signal };
+  const reading = { context, quiesced, signal, guestDisks: context.guestDisks };
   const held = [left.active, right.active].filter((record) => record !== undefined);
   return {
     withUpper: upperRoute(reading, left, right),

@@ -8,6 +8,7 @@ import type { MetadataStore } from '../metadata/index.js';
 import type { KeyLocks } from '../key-locks.js';
 import type { ChainIds } from './chain-ids.js';
 import type { MergedImages } from './merged-images.js';
+import type { GuestDisks } from './mounted-upper.js';
 import type { RootPaths } from './paths.js';
 import type { Unsettled } from './unsettled.js';
 
@@ -34,6 +35,7 @@ export interface Context {
   readonly log: Logger;
   readonly defaultSize: number;
   readonly setImmutable: boolean;
+  readonly guestDisks: GuestDisks;
   readonly shareLayers: ShareLayers;
   readonly conversionTimeoutMs: number;
   /** Told of each snapshot that a layer will be extracted into. */

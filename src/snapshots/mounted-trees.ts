@@ -7,13 +7,14 @@ import type { ComparedTree, OverlayNotes } from '../layers/index.js';
 import type { Scope } from '../scope.js';
 import type { ComparedSide } from './compared-side.js';
 import type { Context } from './context.js';
-import { mountUpper, type MountedFolder } from './mounted-upper.js';
+import { mountUpper, type GuestDisks, type MountedFolder } from './mounted-upper.js';
 import { devicePaths, mergedFolder, pathsOf, type LayerPlace } from './serve.js';
 
 export interface Mounting {
   readonly context: Context;
   readonly mounts: PrivateMounts;
   readonly quiesced: boolean;
+  readonly guestDisks: GuestDisks;
   readonly signal: AbortSignal;
 }
 

@@ -2,16 +2,27 @@ import { stat } from 'node:fs/promises';
 import { basename, join } from 'node:path';
 
 import { isCode, SnapshotterError } from '../errors.js';
-import { checkGuestExt4 } from '../ext4/index.js';
-import { lockImage, makeFolder, removeTree, temporaryBeside, type PrivateMounts } from '../host/index.js';
+import { checkGuestExt4, extractFolder } from '../ext4/index.js';
+import {
+  lockImage,
+  makeFolder,
+  removeTree,
+  requireFreeBytes,
+  temporaryBeside,
+  type PrivateMounts,
+} from '../host/index.js';
 import { mostHoleBytes, overlayNotes, type Upper } from '../layers/index.js';
 import type { Scope } from '../scope.js';
 import { mustBeUpperFolder } from './guest-upper.js';
 import type { SnapshotFolder } from './paths.js';
 
+/** Who reads what guests wrote: this host's kernel, by a mount, or this program, which copies it. */
+export type GuestDisks = 'kernel' | 'isolated';
+
 export interface MountUpperOptions {
   /** The runtime has frozen the guest's filesystem: it is read beside QEMU, without a lock and without replaying its journal. */
   readonly quiesced: boolean;
+  readonly guestDisks: GuestDisks;
   readonly signal?: AbortSignal | undefined;
 }
 
@@ -38,7 +49,7 @@ export async function mountUpper(
   scope: Scope,
   mounts: PrivateMounts,
   folder: SnapshotFolder,
-  { quiesced, signal }: MountUpperOptions,
+  { quiesced, guestDisks, signal }: MountUpperOptions,
 ): Promise<Upper & MountedFolder> {
   if (!quiesced) {
     const lock = await lockImage(folder.writable);
@@ -52,6 +63,18 @@ export async function mountUpper(
     deadlineMs: checkMs,
     signal,
   });
+  const { size, blocks } = await stat(folder.writable);
+  const found = async (path: string, inside: string) => {
+    await mustBeUpperFolder(path);
+    return { path, inside, notes: await overlayNotes(path), mostHoleBytes: mostHoleBytes(size) };
+  };
+  if (guestDisks === 'isolated') {
+    const target = temporaryBeside(folder.mountPoint);
+    await requireFreeBytes(folder.path, blocks * 512, `a copy of what is in ${folder.writable}`);
+    scope.defer('copy of the writable layer', () => removeTree(target));
+    await extractFolder({ image: folder.writable, name: basename(folder.mountedUpper), target, signal });
+    return found(target, target);
+  }
   // The lock is held until nothing is mounted any more.
   scope.defer('mount of the writable layer', () => mounts.close());
   const root = await mounts
@@ -66,11 +89,7 @@ export async function mountUpper(
     .catch((error: unknown) => {
       throw damagedExt4(error, folder.writable);
     });
-  const path = join(root, basename(folder.mountedUpper));
-  await mustBeUpperFolder(path);
-  const { size } = await stat(folder.writable);
-  const notes = await overlayNotes(path);
-  return { path, inside: folder.mountedUpper, notes, mostHoleBytes: mostHoleBytes(size) };
+  return found(join(root, basename(folder.mountedUpper)), folder.mountedUpper);
 }
 
 /** What mount(8) says of an image that the kernel read and refused. */

@@ -26,6 +26,7 @@ import { infoOf, type SnapshotInfo } from './info.js';
 import { listSnapshots } from './list.js';
 import { KeyLocks } from '../key-locks.js';
 import { MergedImages } from './merged-images.js';
+import type { GuestDisks } from './mounted-upper.js';
 import { mountsOf } from './mounts.js';
 import { openMetadata } from './open-metadata.js';
 import { claimRoot } from './ownership.js';
@@ -43,6 +44,8 @@ export interface SnapshotterOptions {
   /** Bytes of a container's writable layer when its labels name no size. */
   readonly defaultSize: number;
   readonly setImmutable: boolean;
+  /** The kernel, unless given. */
+  readonly guestDisks?: GuestDisks;
   /** All, unless given: whoever names a layer that is here gets it. */
   readonly shareLayers?: ShareLayers;
   readonly tools: ErofsTools;
@@ -217,6 +220,7 @@ export class Snapshotter {
       ...this.#options,
       shareLayers: this.#options.shareLayers ?? 'all',
       expectLayer: this.#options.expectLayer ?? (() => undefined),
+      guestDisks: this.#options.guestDisks ?? 'kernel',
       paths: this.#paths,
       store,
       layers,

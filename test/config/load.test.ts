@@ -22,6 +22,7 @@ const defaults = {
   containerdNamespace: 'default',
   defaultSize: 64 * 1024 * 1024,
   setImmutable: false,
+  guestDisks: 'kernel',
   logLevel: 'info',
   maxConversions: availableParallelism(),
   conversionTimeoutSeconds: 1800,

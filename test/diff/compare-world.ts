@@ -7,6 +7,7 @@ import { LayerComparer, LayerDiffer } from '../../src/diff/index.js';
 import { listMounts } from '../../src/host/index.js';
 import { Slots } from '../../src/jobs.js';
 import { silentLogger } from '../../src/log.js';
+import type { SnapshotterOptions } from '../../src/snapshots/index.js';
 import type { Descriptor, Labels, Mount } from '../../src/vocabulary.js';
 import { Guest } from '../conformance/guest-mounts.js';
 import { makeInProcessWorld } from '../conformance/in-process.js';
@@ -29,9 +30,9 @@ export interface DiffRequest {
 }
 
 /** A snapshotter, the comparer and the applier around one content store in memory, and a guest to write with. */
-export async function makeCompareWorld() {
+export async function makeCompareWorld(more: Partial<SnapshotterOptions> = {}) {
   const log = silentLogger();
-  const world = await makeInProcessWorld();
+  const world = await makeInProcessWorld(more);
   const guest = await Guest.open();
   const blobs = new Map<string, Stored>();
   const routes: string[] = [];
