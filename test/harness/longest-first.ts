@@ -6,6 +6,7 @@ const long = [
   'conformance/in-process.real',
   'diff/apply.real',
   'vm/guest.real',
+  'e2e/judge.e2e',
   'e2e/spfs-runs.e2e',
   'e2e/spfs-chains.e2e',
   'e2e/spfs-keeping.e2e',

@@ -121,12 +121,13 @@ function apply(tree: Map<string, Node>, items: readonly Item[], layer: number): 
     }
     makeParents(tree, path, layer);
     const before = tree.get(path);
+    const isFolderHere = before?.layer === layer && (before.kind === 'folder' || before.replaced);
     if (item.kind === 'link') {
       const target = tree.get(item.target);
       if (target === undefined || target.layer !== layer || target.kind === 'folder') throw new Refusal(item.target);
       removeBelow(tree, path, true);
       Object.assign(target, attributesOf(item, target.kind, target.xattrs));
-      target.replaced ||= before?.kind === 'folder' && before.layer === layer;
+      target.replaced ||= isFolderHere;
       tree.set(path, target);
       continue;
     }
@@ -138,7 +139,7 @@ function apply(tree: Map<string, Node>, items: readonly Item[], layer: number): 
       content: contentOf(item),
       layer,
       described: layer,
-      replaced: item.kind !== 'folder' && (before?.replaced || (before?.kind === 'folder' && before.layer === layer)),
+      replaced: item.kind !== 'folder' && isFolderHere,
     };
     if (merges) Object.assign(before, node);
     else tree.set(path, node);
