@@ -6,7 +6,7 @@ const levels = [
   ['config', 'grpc', 'spfs', 'vm'],
   ['snapshots', 'diff'],
   ['layers', 'metadata'],
-  ['erofs', 'vmdk', 'ext4', 'containerd'],
+  ['erofs', 'vmdk', 'ext4', 'containerd', 'leveldb'],
   ['protocol', 'settings'],
   ['host'],
 ];

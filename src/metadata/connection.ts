@@ -3,19 +3,17 @@ import { join } from 'node:path';
 import type { SnapshotterError } from '../errors.js';
 import { asSnapshotterError, probeWriting } from '../host/index.js';
 import type { Logger } from '../log.js';
+import { type Operation, logFiles, wasClosed, isLevelError } from '../leveldb/index.js';
 import {
   countersKey,
   formatKey,
   formatVersion,
   fromLevel,
   fromWrite,
-  logFiles,
   openDatabase,
-  parseCounters,
-  wasClosed,
+  countersOf,
   type Counters,
   type Database,
-  type Operation,
 } from './database.js';
 import type { SnapshotRecord } from './record.js';
 import { verifyDatabase } from './verify.js';
@@ -162,7 +160,7 @@ export class Connection {
   }
 
   async #resolve({ level, meta }: Database, effect: 'keep' | 'undo'): Promise<boolean> {
-    const found = parseCounters(await meta.get(countersKey)) ?? this.#counters;
+    const found = countersOf(await meta.get(countersKey)) ?? this.#counters;
     const failed = this.#failed;
     const isThere = failed !== undefined && found.commits === failed.counters.commits;
     if (!isThere || effect === 'keep' || !failed.undo) {
@@ -214,8 +212,4 @@ async function initialize({ level, meta }: Database): Promise<Counters> {
 
 function countersOperation(meta: Database['meta'], counters: Counters) {
   return { type: 'put', sublevel: meta, key: countersKey, value: JSON.stringify(counters) } as const;
-}
-
-function isLevelError(error: unknown): boolean {
-  return error instanceof Error && String((error as NodeJS.ErrnoException).code).startsWith('LEVEL_');
 }

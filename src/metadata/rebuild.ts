@@ -1,6 +1,7 @@
 import { SnapshotterError } from '../errors.js';
 import type { Logger } from '../log.js';
 import { nanosecondsOf } from '../timestamps.js';
+import type { Operation } from '../leveldb/index.js';
 import {
   childKey,
   countersKey,
@@ -11,7 +12,6 @@ import {
   openDatabase,
   type Counters,
   type Database,
-  type Operation,
 } from './database.js';
 import { serializeRecord, type SnapshotRecord } from './record.js';
 

@@ -5,11 +5,12 @@ import type { Logger } from '../log.js';
 import { snapshotRefLabel, type NewestFirst } from '../vocabulary.js';
 import { readChain } from './chain.js';
 import { Connection } from './connection.js';
-import { childKey, childRange, countersKey, formatKey, fromLevel, idKey, wasClosed } from './database.js';
+import { wasClosed } from '../leveldb/index.js';
+import { childKey, childRange, countersKey, formatKey, fromLevel, idKey } from './database.js';
 import { abridged } from './keys.js';
 import { rebuildDatabase, type RebuildReport } from './rebuild.js';
 import { parseRecord, type SnapshotRecord } from './record.js';
-import { recogniseDatabase, type Recognised } from './recognise.js';
+import { recogniseDatabase, type Recognised } from '../leveldb/index.js';
 import { RefIndex } from './ref-index.js';
 import { byBytes, Transaction } from './transaction.js';
 

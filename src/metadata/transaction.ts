@@ -1,14 +1,6 @@
 import { SnapshotterError } from '../errors.js';
-import {
-  childKey,
-  childRange,
-  countersKey,
-  idKey,
-  type Counters,
-  type Database,
-  type Operation,
-  type Sublevel,
-} from './database.js';
+import { type Operation, type Table } from '../leveldb/index.js';
+import { childKey, childRange, countersKey, idKey, type Counters, type Database } from './database.js';
 import { abridged, checkKey, checkLabels } from './keys.js';
 import { parseRecord, revised, serializeRecord, type SnapshotRecord } from './record.js';
 
@@ -163,7 +155,7 @@ export class Transaction {
   operations(nextId: number): { counters: Counters; operations: Operation[] } {
     const { snapshots, children, ids, meta } = this.#database;
     const operations: Operation[] = [];
-    const write = (sublevel: Sublevel, key: string, value: string | undefined) =>
+    const write = (sublevel: Table, key: string, value: string | undefined) =>
       operations.push(value === undefined ? { type: 'del', sublevel, key } : { type: 'put', sublevel, key, value });
     for (const [key, record] of this.#written) write(snapshots, key, record && serializeRecord(record));
     for (const [child, present] of this.#childChanges) write(children, child, present ? '' : undefined);

@@ -1,14 +1,14 @@
 import { SnapshotterError } from '../errors.js';
+import { type Table } from '../leveldb/index.js';
 import {
   childKey,
   countersKey,
   formatKey,
   formatVersion,
   idKey,
-  parseCounters,
+  countersOf,
   type Counters,
   type Database,
-  type Sublevel,
 } from './database.js';
 import { abridged } from './keys.js';
 import { parseRecord, type SnapshotRecord } from './record.js';
@@ -77,13 +77,13 @@ async function readCounters(database: Database, folder: string): Promise<Counter
       next: `run a release that knows it (this one knows up to ${formatVersion}), see UPGRADING.md`,
     });
   }
-  const counters = parseCounters(text);
+  const counters = countersOf(text);
   if (format !== String(formatVersion) || !counters)
     throw damaged(folder, 'its format version or counters are missing');
   return counters;
 }
 
-async function count(sublevel: Sublevel): Promise<number> {
+async function count(sublevel: Table): Promise<number> {
   let entries = 0;
   for await (const key of sublevel.keys()) entries += key === '' ? 0 : 1;
   return entries;

@@ -1,8 +1,9 @@
 import { SnapshotterError } from '../../errors.js';
+import type { Operation } from '../../leveldb/index.js';
 import type { Digest } from '../../vocabulary.js';
 import { toBase32 } from '../digest.js';
 import type { StoredObject, TagEntry } from '../model.js';
-import { putCounters, type Counters, type Database, type Operation } from './database.js';
+import { putCounters, type Counters, type Database } from './database.js';
 import { LevelView, rowKey, type Row } from './level-view.js';
 import { unknownTag } from './resolve.js';
 import type { StoreChange } from './view.js';

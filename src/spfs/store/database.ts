@@ -1,13 +1,21 @@
 import { randomUUID } from 'node:crypto';
-import { readdir, rename, rm, stat } from 'node:fs/promises';
+import { rename, rm, stat } from 'node:fs/promises';
 import { dirname, join } from 'node:path';
-import { Level } from 'level';
-import { errnoOf, SnapshotterError, type ErrorCode } from '../../errors.js';
+import { errnoOf, SnapshotterError } from '../../errors.js';
 import { asSnapshotterError, syncFolder } from '../../host/index.js';
-import { fromLevel, recogniseDatabase, type Recognised } from '../../metadata/index.js';
+import {
+  fromLevel,
+  isLevelError,
+  logFiles,
+  openTables,
+  parseCounters,
+  recogniseDatabase,
+  type Operation,
+  type Recognised,
+  type Tables,
+} from '../../leveldb/index.js';
 
-const tableOf = (level: Level, name: string) => level.sublevel(name);
-type Table = ReturnType<typeof tableOf>;
+const tables = ['objects', 'tags', 'meta'] as const;
 
 /**
  * The LevelDB of the companion.
@@ -16,17 +24,7 @@ type Table = ReturnType<typeof tableOf>;
  * - `tags`: name + NUL + sequence, 16 digits → the entry as JSON (NUL cannot be part of a name)
  * - `meta`: `format` → version of this layout; `id` → what tells this store from others; `counters` → {@link Counters} as JSON
  */
-export interface Database {
-  readonly folder: string;
-  readonly level: Level;
-  readonly objects: Table;
-  readonly tags: Table;
-  readonly meta: Table;
-}
-
-export type Operation =
-  | { readonly type: 'put'; readonly sublevel: Table; readonly key: string; readonly value: string }
-  | { readonly type: 'del'; readonly sublevel: Table; readonly key: string };
+export type Database = Tables<(typeof tables)[number]> & { readonly folder: string };
 
 /**
  * Written with every change. The numbers of objects and of tag entries tell at the next open whether LevelDB lost a part of
@@ -70,7 +68,7 @@ export async function openDatabase(folder: string): Promise<{ database: Database
  * a table that is damaged or missing is an error of its own. So the keys need counting only when something was replayed.
  */
 async function hasLog(folder: string): Promise<boolean> {
-  const logs = (await readdir(folder)).filter((name) => name.endsWith('.log'));
+  const logs = await logFiles(folder);
   const sizes = await Promise.all(logs.map(async (name) => (await stat(join(folder, name))).size));
   return logs.length !== 1 || sizes.some((size) => size > 0);
 }
@@ -82,16 +80,12 @@ export function recogniseStore(folder: string): Promise<Recognised> {
 
 /** What a LevelDB error means here. Any other error passes through. */
 export function fromStore(error: unknown, folder: string): unknown {
-  if (!errnoOf(error)?.startsWith('LEVEL_')) return error;
-  const { code, message, facts, next } = fromLevel(error, folder);
-  const ours = nextSteps[code]?.(folder) ?? next;
-  return new SnapshotterError(code, message, { facts, cause: error, ...(ours === undefined ? {} : { next: ours }) });
+  if (!isLevelError(error)) return error;
+  return fromLevel(error, folder, {
+    locked: 'end the program that has it open',
+    damaged: `move ${folder} away, then import and tag again`,
+  });
 }
-
-const nextSteps: Partial<Record<ErrorCode, (folder: string) => string>> = {
-  'failed-precondition': () => 'end the program that has it open',
-  'data-loss': (folder) => `move ${folder} away, then import and tag again`,
-};
 
 /** Under a temporary name first: a database that a crash left half made would look like a damaged one. */
 async function create(folder: string): Promise<void> {
@@ -112,14 +106,11 @@ async function create(folder: string): Promise<void> {
 }
 
 async function opened(folder: string, createIfMissing: boolean): Promise<Database> {
-  const level = new Level(folder, { createIfMissing, keyEncoding: 'utf8', valueEncoding: 'utf8' });
   try {
-    await level.open();
+    return { folder, ...(await openTables(folder, tables, { createIfMissing })) };
   } catch (error) {
     throw fromStore(error, folder);
   }
-  const [objects, tags, meta] = [tableOf(level, 'objects'), tableOf(level, 'tags'), tableOf(level, 'meta')];
-  return { folder, level, objects, tags, meta };
 }
 
 async function isFolder(folder: string): Promise<boolean> {
@@ -141,7 +132,7 @@ async function verified(database: Database, wasReplayed: boolean): Promise<{ id:
       next: `run a release that knows it (this one knows up to ${formatVersion}), see UPGRADING.md`,
     });
   }
-  const counters = parseCounters(text);
+  const counters = parseCounters(text, ['objects', 'entries', 'commits']);
   if (format !== String(formatVersion) || id === undefined || !counters)
     throw damaged(folder, 'its format version, id or counters are missing');
   if (!wasReplayed) return { id, counters };
@@ -158,19 +149,6 @@ export async function committed(folder: string, commits: number): Promise<boolea
   const { database, counters } = await openDatabase(folder);
   await database.level.close();
   return counters.commits === commits;
-}
-
-function parseCounters(text: string | undefined): Counters | undefined {
-  try {
-    const { objects, entries, commits } = JSON.parse(text ?? '') as Record<string, unknown>;
-    return isCount(objects) && isCount(entries) && isCount(commits) ? { objects, entries, commits } : undefined;
-  } catch {
-    return undefined;
-  }
-}
-
-function isCount(value: unknown): value is number {
-  return Number.isSafeInteger(value) && (value as number) >= 0;
 }
 
 function damaged(folder: string, detail: string): SnapshotterError {

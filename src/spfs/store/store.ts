@@ -1,9 +1,10 @@
 import { AsyncLocalStorage } from 'node:async_hooks';
 import { SnapshotterError } from '../../errors.js';
+import type { Operation } from '../../leveldb/index.js';
 import { Slots } from '../../jobs.js';
 import type { Logger } from '../../log.js';
 import { Change } from './change.js';
-import { committed, fromStore, openDatabase, type Counters, type Database, type Operation } from './database.js';
+import { committed, fromStore, openDatabase, type Counters, type Database } from './database.js';
 import { LevelView } from './level-view.js';
 import { databasePath, lockPath, prepareRoot } from './root.js';
 import { takeTurn } from './turn.js';
