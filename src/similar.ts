@@ -1,4 +1,4 @@
-/** A name that differs from what was asked for by more edits than this is another name, not a slip. */
+/** A name that differs from the given one by more edits than this is another name, not a slip. */
 const mostEdits = 2;
 
 /**

@@ -8,8 +8,8 @@ const twiceMs = 2_000;
 const graceMs = 10_000;
 
 /**
- * Hands signals to the command, once it runs; before, they end the run. Whoever sends SIGINT twice, or SIGTERM or SIGHUP to a
- * command that does not end in time, ends the guest.
+ * Hands signals to the command, once it runs; before, they end the run. A second SIGINT ends the guest, and so does SIGTERM or
+ * SIGHUP when the command does not end in time.
  *
  * @returns what gives the signals back.
  */

@@ -78,7 +78,7 @@ becomes a platform of its layers; a tar (plain, gzip, zstd) or a directory becom
 async function sourceOf(source: string, given: Given): Promise<ImportSource> {
   const from = given.from ?? (/^\.{0,2}(\/|$)/.test(source) && source !== '' ? await kindOf(source) : 'image');
   if (from === 'image') return { from, name: source, as: given.layer ? 'layer' : 'platform' };
-  // An origin that stays true when somebody else reads it elsewhere.
+  // The origin is shown later, to commands that run in other folders.
   return { from, path: resolve(source) };
 }
 

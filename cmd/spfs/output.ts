@@ -12,14 +12,14 @@ async function print(text: string): Promise<void> {
 }
 
 /**
- * Whoever writes is told when that fails. A stream says it once more as an event, after that and also for writes that nobody
- * waits for, such as those of a help text: without a listener that would end the process with a stack trace.
+ * A write that fails tells its caller. The stream says it once more as an event, also for writes that are not awaited, such as
+ * those of a help text: without a listener the event would end the process with a stack trace.
  */
 export function leaveFailuresToWriters(): void {
   for (const stream of [process.stdout, process.stderr]) stream.on('error', () => undefined);
 }
 
-/** Whether something failed since nobody reads this program's output any more, or that of a program it runs. */
+/** Whether something failed since the reader of this program's output, or of a program it runs, is gone. */
 export function readerIsGone(error: unknown): boolean {
   if (error instanceof SnapshotterError) return error.facts['signal'] === 'SIGPIPE';
   return errnoOf(error) === 'EPIPE';

@@ -4,7 +4,7 @@ const mebibyte = 1024 * 1024;
 
 /** Time for an answer that containerd has at hand: it looks into its database and no further. */
 export const answerDeadlineMs = 10_000;
-/** Time for what unpacks, merges or writes a layer; who calls can cancel sooner. */
+/** Time for what unpacks, merges or writes a layer; callers can cancel sooner. */
 export const workDeadlineMs = 2 * 60 * 60_000;
 /** Time for the next piece of a blob. */
 export const stallMs = 60_000;

@@ -91,8 +91,8 @@ export class ContentWriter {
       return { digest, labels, existed };
     } catch (error) {
       call.close();
-      // One that was not opened here may be somebody else's, unless nobody else can know its name: containerd may have opened
-      // it though the answer was not awaited.
+      // An upload that this call did not open may be another client's, unless its name was made up here: containerd may have
+      // opened that one though the answer was not awaited.
       if (opened || (given === '' && signal.aborted)) await this.#abort(ref, namespace);
       throw uploadError(error, ref, opened, this.#options.socketPath);
     } finally {

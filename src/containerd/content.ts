@@ -30,7 +30,7 @@ interface ContentOptions {
   readonly log: Logger;
 }
 
-/** Reads containerd's content store. Digests are checked by who reads the bytes, since only the whole of them can be. */
+/** Reads containerd's content store. Callers check digests, since only the whole of a blob can be checked. */
 export class Content {
   readonly #options: ContentOptions;
 

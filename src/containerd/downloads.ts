@@ -25,7 +25,7 @@ export async function downloads(contentRoot: string, namespace: string): Promise
   return ingests.map(({ digest }) => digest);
 }
 
-/** The bytes so far of a layer that is being fetched, for reading; undefined when nobody fetches it. Its caller closes the file. */
+/** The bytes so far of a layer that is being fetched, for reading; undefined when no fetch of it runs. The caller closes the file. */
 export async function openDownload(
   contentRoot: string,
   namespace: string,

@@ -12,7 +12,7 @@ const layerLabel = 'containerd.io/gc.ref.content.l.';
 
 /** The largest manifest that the OCI distribution specification makes registries take. */
 const largestManifest = 4 * 1024 * 1024;
-/** A base layer can be part of any number of images. Nobody says which one is being pulled: one of those that came last. */
+/** A base layer can be part of any number of images, and no call says which one is being pulled: one of those that came last. */
 const mostManifests = 2;
 /** More than images have: overlay stops at 128 layers or so, and registries at fewer. */
 const mostLayers = 128;

@@ -36,7 +36,7 @@ export async function imageOfTar(c: Conversion, layer: LocatedLayer, stated: Com
 }
 
 /**
- * Does the same with a layer that is still being fetched. Its bytes are read once, before anybody has checked them, so the tar is
+ * Does the same with a layer that is still being fetched. Its bytes are read once, before containerd has checked them, so the tar is
  * worth nothing unless it hashes to what its image says.
  *
  * @throws SnapshotterError as `imageOfTar`; `data-loss` for a tar with another digest; `unavailable` when the fetch ends early

@@ -12,7 +12,7 @@ export function withDeadline(signal: AbortSignal, deadlineMs: number, what: stri
   return AbortSignal.any([signal, deadline.signal]);
 }
 
-/** Waits no longer than the signal allows, for work that hears of it in another way. @throws the signal's reason */
+/** Waits no longer than the signal allows, for work that learns of the end in another way. @throws the signal's reason */
 export function orAborted<T>(work: Promise<T>, signal: AbortSignal): Promise<T> {
   let abort: () => void = () => undefined;
   const aborted = new Promise<never>((_resolve, reject) => {

@@ -15,7 +15,7 @@ export interface DecompressOptions {
   readonly source: { readonly path: string; readonly size: number };
   /** As `compressionOf` found it in the bytes: programs guess as well, `zstd` reads gzip too. */
   readonly compression: Exclude<Compression, 'none'>;
-  /** Who reads it bounds what comes. Closed, or to be closed, when this has ended. */
+  /** Its reader bounds what comes. Closed, or to be closed, when this has ended. */
   readonly output: PipeEnd;
   /** Bounds what is decompressed to find out what a program found wrong. */
   readonly limit: SizeLimit;
@@ -49,7 +49,7 @@ export interface DecompressArrivingOptions extends Omit<DecompressOptions, 'sour
 }
 
 /**
- * Decompresses a file while somebody still writes it. Nothing but the digest of what it makes proves it right.
+ * Decompresses a file that is still being written. Nothing but the digest of what it makes proves it right.
  *
  * @throws SnapshotterError as `decompress`, and what {@link follow} throws
  */
@@ -78,7 +78,7 @@ async function runTool(
   await run(tool, args, {
     ...input,
     stdout: output.fd,
-    // Whoever reads must see the end when the tool is gone, also when this process ends.
+    // Readers must see the end when the tool is gone, also when this process ends.
     onStart: () => output.close(),
     deadlineMs,
     signal,

@@ -38,7 +38,7 @@ export interface FlowOptions {
 
 type Flowed = RelayResult & { readonly superblock: Superblock };
 
-/** How long anybody waits for the thread to let go of its ends, in milliseconds. They are closed when it has, and not before. */
+/** How long a conversion waits for the thread to let go of its ends, in milliseconds. They are closed when it has, and not before. */
 const releaseMs = 5_000;
 
 /**

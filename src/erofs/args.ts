@@ -36,8 +36,8 @@ export function convertDirectoryArguments(o: {
 }
 
 /**
- * Arguments that merge layers into one image of metadata. Whiteouts are resolved and stripped, since whoever mounts the merged
- * image alone would see them as devices. Extended inodes have room for any owner and time that is written into them later. So is the
+ * Arguments that merge layers into one image of metadata. Whiteouts are resolved and stripped, since a mount of the merged
+ * image alone would show them as devices. Extended inodes have room for any owner and time that is written into them later. So is the
  * UUID, which comes from the layers: until it is written it is zero. `rootXattrBytes`: room for the root's xattrs, which the tool does
  * not take over itself.
  */

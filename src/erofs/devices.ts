@@ -20,7 +20,7 @@ export interface Device {
   readonly mappedBlock: number;
 }
 
-/** A layer's image and what was read of it. */
+/** A layer's image and the fields read from it. */
 export interface Layer {
   readonly path: string;
   readonly superblock: Superblock;

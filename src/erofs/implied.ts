@@ -12,7 +12,7 @@ export interface Implied {
 export const undescribed: RootAttributes = { mode: 0o755, uid: 0, gid: 0, mtime: 0n, mtimeNsec: 0 };
 
 /**
- * The mark of an implied folder in a layer's image: a time that nobody gives a file. Its seconds are not 0, since mkfs.erofs 1.9
+ * The mark of an implied folder in a layer's image: a time that no real file has. Its seconds are not 0, since mkfs.erofs 1.9
  * forgets the nanoseconds of such times.
  */
 export const impliedFolder: RootAttributes = { ...undescribed, mtime: 1n, mtimeNsec: 271_828_182 };

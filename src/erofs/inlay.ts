@@ -51,7 +51,7 @@ interface Entry {
  * The bytes of an inlay: superblock, inodes with their xattrs, then the folders' blocks. All whiteouts are one device with many names.
  * The same tree gives the same bytes, and other trees other UUIDs. Pure.
  *
- * @throws SnapshotterError `failed-precondition` when there are more folders than anybody means
+ * @throws SnapshotterError `failed-precondition` when there are more folders than any image needs
  */
 export function renderInlay(root: InlayFolder): Buffer {
   const { folders, whiteoutOffset, end } = place(root);

@@ -174,7 +174,7 @@ class Attempt {
           what: `merging ${paths.length} layers`,
           args: mergeArguments({ output, layers: paths, rootXattrBytes }),
           check: async () => {
-            // Whoever publishes the image waits for the disk; it can begin with what the tool wrote while that is checked and mended.
+            // Publishing waits for the disk, which can begin with what the tool wrote while that is checked and mended.
             early.start();
             const layers = await verified;
             await verifyDevices(output, layers);

@@ -7,7 +7,7 @@ export interface CheckOptions {
   readonly image: string;
   /**
    * Given when a frozen guest still holds the image, which is then not written: a path for a copy of its metadata, in which a
-   * journal can be replayed. Without it the image is nobody else's, and its own journal is replayed.
+   * journal can be replayed. Without it no guest has the image, and its own journal is replayed.
    */
   readonly copy?: string | undefined;
   /** Milliseconds that each step may take. */

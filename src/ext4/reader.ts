@@ -28,7 +28,7 @@ const xattrPrefixes = [
 ];
 
 /** ACL_USER and ACL_GROUP. */
-const namesSomebody = new Set([0x02, 0x08]);
+const namesOneId = new Set([0x02, 0x08]);
 
 export const typeMask = 0o170000;
 export const folderType = 0o040000;
@@ -224,12 +224,12 @@ export class Ext4Reader {
     }
   }
 
-  /** On the disk an entry has an id only when it names somebody; in an attribute always (posix_acl_xattr.h). */
+  /** On the disk an entry has an id only when it names a user or group; in an attribute always (posix_acl_xattr.h). */
   #accessList(stored: Buffer): Buffer {
     const entries: Buffer[] = [Buffer.from([2, 0, 0, 0])];
     for (let at = 4; at < stored.length;) {
       if (at + 4 > stored.length) throw this.#damaged('an access list has no end');
-      const hasId = namesSomebody.has(stored.readUInt16LE(at));
+      const hasId = namesOneId.has(stored.readUInt16LE(at));
       const end = at + (hasId ? 8 : 4);
       if (end > stored.length) throw this.#damaged('an access list has no end');
       entries.push(stored.subarray(at, end), ...(hasId ? [] : [Buffer.alloc(4, 0xff)]));

@@ -26,7 +26,7 @@ const headLength = 3000;
 export interface Failure {
   readonly status: { readonly code: status; readonly details: string };
   readonly level: LogLevel;
-  /** Names the log entry of an error that nobody foresaw; the caller gets it in place of the error's words. */
+  /** Names the log entry of an unforeseen error; the caller gets it in place of the error's words. */
   readonly id?: string;
 }
 

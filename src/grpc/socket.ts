@@ -79,7 +79,7 @@ async function refuseTaken(path: string): Promise<void> {
 function answers(path: string): Promise<boolean> {
   return new Promise((resolve) => {
     const connection = createConnection(path);
-    // A full backlog (EAGAIN) means that somebody listens too.
+    // A full backlog (EAGAIN) means that a process listens, too.
     connection.once('error', (error) => resolve(!['ECONNREFUSED', 'ENOENT'].includes(errnoOf(error) ?? '')));
     connection.once('connect', () => {
       connection.destroy();

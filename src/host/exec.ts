@@ -42,7 +42,7 @@ export interface RunResult {
 
 /** Milliseconds between SIGTERM and SIGKILL. */
 export const killGraceMs = 2_000;
-/** Milliseconds after SIGKILL until nobody waits any more for who still holds the tool's pipes. */
+/** Milliseconds after SIGKILL for processes that still hold the tool's pipes. They are not waited for longer. */
 const abandonMs = 1_000;
 
 /**
@@ -91,7 +91,7 @@ export async function run(tool: string, args: readonly string[], o: RunOptions):
     }
     throw failure(tool, args, o, failedAs(result, stderr.text()));
   } catch (error) {
-    group.kill('SIGKILL'); // whoever of the group outlived its first process
+    group.kill('SIGKILL'); // processes of the group that outlived its first one
     throw error;
   } finally {
     await feeding?.stop();
@@ -129,7 +129,7 @@ function inputOf({ stdin, feed }: RunOptions) {
   return stdin === undefined ? 'ignore' : descriptor(stdin);
 }
 
-/** Runs `feed` beside the tool. That nobody reads any more is no failure of its own: how the tool ended says why. */
+/** Runs `feed` beside the tool. A reader that is gone is no failure of its own: the tool's end says why. */
 function feedThrough(input: Writable | null, feed: NonNullable<RunOptions['feed']>, failed: (error: unknown) => void) {
   const gone = new AbortController();
   let unread = false;

@@ -12,7 +12,7 @@ export function temporaryBeside(finalPath: string): string {
   return join(dirname(finalPath), `${temporaryPrefix}${randomBytes(8).toString('hex')}-${basename(finalPath)}`);
 }
 
-/** Makes a finished file or folder appear under its name, for good: flush, rename, flush the folder. Replaces what is there. */
+/** Makes a finished file or folder appear under its name, for good: flush, rename, flush the folder. Replaces a file of that name. */
 export async function publish(temporary: string, finalPath: string): Promise<void> {
   try {
     await syncFile(temporary);
@@ -160,7 +160,7 @@ export async function syncFile(path: string): Promise<void> {
 
 /**
  * Lets the disk write what a file has so far while another process adds to it, so that `syncFile` in the end waits for the rest
- * alone. Whoever starts it waits for its end: the kernel tells of a failed write once, and then it was told here.
+ * alone. Callers that start it wait for its end: the kernel tells of a failed write once, and may have told it here.
  */
 export class EarlyFlush {
   readonly #path: string;

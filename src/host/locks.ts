@@ -33,8 +33,8 @@ export async function lockExclusively(path: string): Promise<Lock> {
 
 /**
  * Takes a disk image from every virtual machine: an flock, and a write lock of the open-file-description kind on the whole
- * file. QEMU holds read locks of that kind on single bytes (100 and up for what it does, 200 and up for what it lets nobody
- * else do) for as long as it has an image open, read-only ones too; a write lock on the whole file meets any of them.
+ * file. QEMU holds read locks of that kind on single bytes (100 and up for what it does, 200 and up for what it forbids
+ * others) for as long as it has an image open, read-only ones too; a write lock on the whole file meets any of them.
  *
  * @throws SnapshotterError `failed-precondition` when the image is in use; `not-found` when it does not exist.
  */

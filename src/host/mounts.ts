@@ -20,7 +20,7 @@ export interface MountPoint {
 /**
  * Unmounts what is at `target`; does nothing when nothing is mounted there.
  *
- * @throws SnapshotterError `failed-precondition` when it is in use. It is not tried again: whoever uses it decides when.
+ * @throws SnapshotterError `failed-precondition` when it is in use. It is not tried again: its users decide when it ends.
  */
 export async function unmount(target: string): Promise<void> {
   try {

@@ -5,7 +5,7 @@ import { open, readlink, type FileHandle } from 'node:fs/promises';
 const O_PATH = 0o10000000;
 
 /**
- * Opens the file or folder that a path names by itself: no part of it is a symlink. What was opened stays the same, whatever
+ * Opens the file or folder that a path names by itself: no part of it is a symlink. The descriptor stays at the same file, whatever
  * comes in the path's place, and its inode number is not given to another file before it is closed.
  *
  * @param path absolute and normalised

@@ -1,7 +1,7 @@
 import { closeSync } from 'node:fs';
 import { growPipe, makePipeDescriptors } from './libc.js';
 
-/** One end of a pipe, owned by whoever made it until it is closed or moved. */
+/** One end of a pipe, owned by its maker until it is closed or moved. */
 export class PipeEnd {
   readonly fd: number;
   #owned = true;
@@ -16,7 +16,7 @@ export class PipeEnd {
     this.#owned = false;
   }
 
-  /** Hands the descriptor to somebody who closes it, such as a stream. */
+  /** Hands the descriptor to a new owner that closes it, such as a stream. */
   move(): number {
     this.#owned = false;
     return this.fd;

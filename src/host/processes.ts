@@ -30,7 +30,7 @@ export async function bootId(): Promise<string> {
   return (await readFile('/proc/sys/kernel/random/boot_id', 'utf8')).trim();
 }
 
-/** Signals all processes of a group; one that has ended already is what was wanted. */
+/** Signals all processes of a group; one that has ended already is no error. */
 export function killGroup(id: number, signal: NodeJS.Signals): void {
   try {
     process.kill(-id, signal);

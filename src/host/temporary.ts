@@ -27,7 +27,7 @@ async function sweep(namespace: string): Promise<void> {
     if (owner?.['namespace'] !== namespace) continue;
     const found = await findProcess(Number(owner['pid']));
     if (found && !found.ended && found.start === owner['start']) continue;
-    // What cannot be removed is somebody else's: it is in nobody's way.
+    // A folder that cannot be removed is another user's, and does no harm.
     await rm(join(tmpdir(), name), { recursive: true, force: true }).catch(() => undefined);
   }
 }

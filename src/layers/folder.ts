@@ -114,7 +114,7 @@ export async function hasUnfinishedConversion(folder: string): Promise<boolean> 
   }
 }
 
-/** Points `layer.erofs` at `file`, for whoever looks a layer up by that name, and removes layers of other names. */
+/** Points `layer.erofs` at `file`, for readers that look a layer up by that name, and removes layers of other names. */
 async function linkLayer(folder: string, file: string): Promise<void> {
   const linkPath = join(folder, layerLinkName);
   const temporary = temporaryBeside(linkPath);
@@ -130,7 +130,7 @@ async function linkLayer(folder: string, file: string): Promise<void> {
   }
 }
 
-/** One at a time: whoever sets the attribute again sets it for all names of the file. */
+/** One at a time: setting the attribute again sets it for all names of the file. */
 const lifting = new Slots(1);
 
 /**

@@ -33,7 +33,7 @@ export interface ExtractTarget {
   publishLayer(temporaryPath: string, layer: ConvertedLayer): Promise<void>;
   /**
    * Takes over a layer that this daemon holds already, by the digest of its blob or of its tar: both snapshots then share one
-   * file. What was damaged or changed since it was converted is not taken.
+   * file. A layer that was damaged or changed since is not taken.
    *
    * @returns undefined when there is none
    */

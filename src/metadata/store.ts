@@ -76,7 +76,7 @@ export class MetadataStore {
 
   /**
    * An id for work that begins before its record can be written. It is on the disk with the next transaction; one that a
-   * crash loses may be given again, so what was made under it must be swept first.
+   * crash loses may be given again, so the folder made under it must be swept first.
    */
   reserveId(): number {
     return this.#nextId++;

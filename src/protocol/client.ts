@@ -74,7 +74,7 @@ export class ServiceClient<Methods> {
     signal?.throwIfAborted();
     const { path, requestSerialize, responseDeserialize } = this.#method(name);
     const call = this.#channel.makeServerStreamRequest(path, requestSerialize, responseDeserialize, request, metadata);
-    // When the reader has left, nobody else listens for the error that cancelling brings.
+    // Once the reader has left, this is the only listener for the error that cancelling brings.
     call.on('error', () => undefined);
     const cancel = () => call.cancel();
     signal?.addEventListener('abort', cancel, { once: true });

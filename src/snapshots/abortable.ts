@@ -6,7 +6,7 @@
 export async function abortable<T>(work: Promise<T>, signal: AbortSignal | undefined): Promise<T> {
   if (!signal) return work;
   if (signal.aborted) {
-    // Nobody else may be waiting, and a failure that nobody takes would end the process.
+    // Without another caller the rejection would be unhandled, and would end the process.
     work.catch(() => undefined);
     throw signal.reason;
   }

@@ -46,7 +46,7 @@ export async function refuseWhatIsHere(context: Context, request: CreateRequest)
   });
 }
 
-/** What was measured; else what the label says, which the caller, who names the parent, has to know. */
+/** The measured chain ID; else the label, which a caller that names the parent has to know. */
 async function chainIdBelow(
   { chainIds }: Context,
   parent: SnapshotRecord,

@@ -14,7 +14,7 @@ export class ChainIds {
     this.#store = store;
   }
 
-  /** @returns undefined when a layer of the chain was not made by Apply, so that nobody knows its diff ID */
+  /** @returns undefined when a layer of the chain was not made by Apply, so that its diff ID is unknown */
   async measure(record: SnapshotRecord): Promise<Digest | undefined> {
     const above = new Map<number, SnapshotRecord>();
     let next = record;

@@ -14,7 +14,7 @@ import { RootPaths } from './paths.js';
 
 /**
  * Takes away the mounts and loop devices that releases left which mounted in the host's own namespace, where a kill during a
- * Commit or Diff left them for good. Today's go with their process. What anybody else made, or uses, is never touched.
+ * Commit or Diff left them for good. Today's go with their process. Mounts and devices that others made, or use, are never touched.
  */
 export async function releaseLeftovers(context: Pick<Context, 'paths' | 'log'>): Promise<void> {
   // The kernel tells real paths, and a link may lead to the root.
@@ -56,7 +56,7 @@ async function detachLeftovers({ log }: Pick<Context, 'log'>, real: RootPaths): 
 
 /**
  * Ours were attached by losetup: without autoclear, as mount(8) and containerd have it, and layers and merged images for
- * reading alone. A file that has no name any more, or lies in the trash, is of no use to anybody who would attach it.
+ * reading alone. A file that has no name any more, or lies in the trash, is of no use to others that might attach it.
  */
 function mayBeOurs({ image, deleted, readOnly, autoclear }: LoopDevice, real: RootPaths): boolean {
   if (autoclear || !real.contains(image)) return false;

@@ -133,7 +133,7 @@ export class MergedImages {
     return { merged: true, plan };
   }
 
-  /** Once in a daemon's life: what a guest may be running on does not change, but whoever reads the log can act. */
+  /** Once in a daemon's life: what a guest may be running on does not change, but an operator who reads the log can act. */
   async #tellOfOlderRules(owner: SnapshotFolder, layers: OldestFirst<string>): Promise<void> {
     const { log } = this.#options;
     try {
@@ -163,7 +163,7 @@ export class MergedImages {
     }
   }
 
-  /** The same chain gives the same merged bytes, so making an unfit one again changes nothing for whoever uses it. */
+  /** The same chain gives the same merged bytes, so making an unfit one again changes nothing for its users. */
   async #fits(
     owner: SnapshotFolder,
     folder: MergedFolder,
@@ -250,7 +250,7 @@ function manifestOf(devices: OldestFirst<string>): string {
 
 /**
  * mkfs.erofs said no to these very layers, crashed on them, or made something else of them, and would again: only that may lead
- * to serving them one by one. Killed by anybody else (out of memory, say) it may do better the next time.
+ * to serving them one by one. Killed from outside (out of memory, say) it may do better the next time.
  */
 function isImpossible(error: unknown): boolean {
   if (!(error instanceof SnapshotterError)) return false;

@@ -38,7 +38,7 @@ export interface MountedFolder {
 }
 
 /**
- * Mounts what a guest wrote, read-only and until the scope ends. Whoever calls holds the snapshot's key, since there is one
+ * Mounts what a guest wrote, read-only and until the scope ends. Callers hold the snapshot's key, since there is one
  * mount point.
  *
  * @returns `upper/` in the ext4 image

@@ -12,7 +12,7 @@ const markerText = `This folder belongs to the erofs-snapshotter that keeps its 
 what a crash leaves here is kept for ever.
 `;
 
-/** Of a filesystem that was just made, and of nobody. */
+/** Every new ext4 filesystem has it; it is no sign of another program. */
 const lostAndFound = 'lost+found';
 
 /** At offset 16 of the first page of every bbolt file (go.etcd.io/bbolt, db.go), little-endian. */

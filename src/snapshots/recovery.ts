@@ -132,7 +132,7 @@ async function tidy(
   return (await exists(needed)) ? undefined : `${basename(needed)} is missing`;
 }
 
-/** A mount point of a read that was cut short. One that is in use, or is not empty, is in nobody's way. */
+/** A mount point of a read that was cut short. One that is in use, or is not empty, stays and does no harm. */
 async function removeMountPoint({ mountPoint }: SnapshotFolder): Promise<void> {
   await rmdir(mountPoint).catch(() => undefined);
 }

@@ -23,7 +23,7 @@ export function namedLayer(labels: Labels, log: Pick<Logger, 'warn'>): NamedLaye
   return undefined;
 }
 
-/** Whether what was made for the namespace `owner` may become part of a snapshot of `asking`. */
+/** Whether a layer made for the namespace `owner` may become part of a snapshot of `asking`. */
 export function mayShare(
   { shareLayers }: Pick<Context, 'shareLayers'>,
   asking: string | undefined,
@@ -33,8 +33,8 @@ export function mayShare(
 }
 
 /**
- * Whether a snapshot may be adopted as the layer `ref` by a caller of the namespace `asking`. The label that says what it is was
- * written by whoever made it: another namespace's is believed only where this daemon measured the same. A layer that was converted
+ * Whether a snapshot may be adopted as the layer `ref` by a caller of the namespace `asking`. Its label is a claim
+ * of the client that made it: another namespace's is believed only where this daemon measured the same. A layer that was converted
  * by older rules stays with its snapshot.
  */
 export async function mayBeAdopted(

@@ -46,7 +46,7 @@ export interface SnapshotterOptions {
   readonly setImmutable: boolean;
   /** The kernel, unless given. */
   readonly guestDisks?: GuestDisks;
-  /** All, unless given: whoever names a layer that is here gets it. */
+  /** All, unless given: every client that names a layer which the daemon holds gets it. */
   readonly shareLayers?: ShareLayers;
   readonly tools: ErofsTools;
   /** Shared with the differ: conversions and merges at once. */
@@ -80,7 +80,7 @@ export class Snapshotter {
       this.#startRecovery = resolve;
     });
     this.ready = this.#context.then(() => undefined);
-    // Who waits for it hears of a failed recovery; nobody having to must not end the process.
+    // Callers see the failure of a recovery; without a caller the rejection must not crash the process.
     this.ready.catch(() => undefined);
   }
 

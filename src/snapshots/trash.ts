@@ -67,7 +67,7 @@ export async function giveUp(context: EraseContext & Pick<Context, 'store'>, key
 }
 
 /**
- * Erases what was removed. What cannot be erased now (still mounted, say) is logged and stays for the next time.
+ * Erases removed folders. One that cannot be erased now (still mounted, say) is logged and stays for the next time.
  *
  * @returns how many folders were erased
  */

@@ -62,7 +62,7 @@ function hexMistake(text: string): DigestMistake {
 
 function base32Mistake(text: string): DigestMistake | undefined {
   const [, body = '', padded = ''] = /^([A-Za-z0-9]+)(=*)$/.exec(text) ?? [];
-  // Nobody names a tag with 52 characters that are exactly a digest's; anything with padding is no tag at all.
+  // No tag is meant by 52 characters that are exactly a digest's; anything with padding is no tag at all.
   const meant = padded === '' ? /^[A-Za-z2-7]{51}[AQaq]$/.test(body) : body !== '';
   if (!meant) return undefined;
   const whole = 'a digest in base32 has 52 characters A-Z and 2-7, then "===="';

@@ -23,7 +23,7 @@ export interface NewTags {
 }
 
 /**
- * Keeps an object, then tags it: a tag always names what is there. What was kept is given up again when this fails, and with
+ * Keeps an object, then tags it: a tag always names a chain that exists. The object is given up again when this fails, and with
  * the next change when this process is killed.
  */
 export async function keepAndTag(
@@ -91,7 +91,7 @@ async function giveUp(o: KeepingOptions): Promise<void> {
   if (count > 0) await collect(o);
 }
 
-/** Nobody who waits for the store has to wait for this, too. What is not collected now is with the next collection. */
+/** Commands that wait for the store do not wait for this. What is not collected now is with the next collection. */
 async function collect({ chains, log }: KeepingOptions): Promise<void> {
   await chains.collect(new AbortController().signal).catch((error: unknown) => {
     log.warn({ err: error }, 'did not wait for the garbage collection of what was given up');
@@ -100,7 +100,7 @@ async function collect({ chains, log }: KeepingOptions): Promise<void> {
 
 /**
  * Gives up what is kept and not in the store: what a command has just removed, or one that was killed between its two steps.
- * Nobody else is between them, since the store is held exclusively. Not to be interrupted.
+ * No other command runs between them, since the store is held exclusively. Not to be interrupted.
  *
  * @returns how many objects there were
  */

@@ -12,7 +12,7 @@ type Found =
   | { readonly what: 'folder' | 'file' | 'nothing' }
   /** The last part of the path itself is one. */
   | { readonly what: 'symlink' }
-  /** Something on the way. `path` is what is there. */
+  /** Something on the way, at `path`. */
   | { readonly what: 'leaves' | 'blocked'; readonly path: string }
   /** Only the guest can tell: layers that are not merged, a filesystem of the guest's kernel. */
   | { readonly what: 'unknown' };
@@ -172,7 +172,7 @@ async function kindOnHost(source: string): Promise<'folder' | 'file'> {
   return (await lstat(source)).isDirectory() ? 'folder' : 'file';
 }
 
-/** Why something of this kind cannot be bound over what is there. */
+/** Why something of this kind cannot be bound over what was found. */
 function faultOf(found: Found, kind: 'folder' | 'file'): string | undefined {
   switch (found.what) {
     case 'symlink':

@@ -17,7 +17,7 @@ export interface Trial {
 }
 
 const trialMs = 5_000;
-/** A verdict may have been wrong (a machine under load), and what was wrong may be mended: it does not hold for ever. */
+/** A verdict may have been wrong (a machine under load), and the fault may be mended: it does not hold for ever. */
 const verdictMs = 3_600_000;
 /** Removed by every start of the machine. Only root writes there, so others cannot decide for it. */
 const verdictFile = '/run/spin-stack/kvm-refused.json';

@@ -10,7 +10,7 @@ export class ModuleTree {
   readonly #modules = new Map<string, { readonly path: string; readonly needs: readonly string[] }>();
   /** What is better loaded before, when it is there. */
   readonly #wishes = new Map<string, readonly string[]>();
-  /** Undefined: nobody wrote down what the kernel itself has. */
+  /** Undefined when the tree has no list of what is built into the kernel. */
   readonly #builtIn: ReadonlySet<string> | undefined;
 
   /** @throws SnapshotterError `unavailable` when depmod has not run. */

@@ -57,7 +57,7 @@ export class OutputReader {
     return length;
   }
 
-  /** What was held back of an output that ended without its mark. */
+  /** Text held back of an output that ended without its mark. */
   rest(): Buffer {
     return this.#held;
   }

@@ -53,7 +53,7 @@ export class RunningGuest implements Guest {
       this.#reportStart = { resolve, reject };
     });
     this.ended = this.#supervise().finally(() => running.close());
-    // Whoever waits for one of the two hears of a failure; the other must not end the process.
+    // A caller of either promise sees the failure; the other rejection must not crash the process.
     this.ended.catch((error: unknown) => this.#reportStart?.reject(error));
     this.started.catch(() => undefined);
   }

@@ -41,7 +41,7 @@ async function isExecutable(path: string): Promise<boolean> {
  * Runs in a mount namespace of its own: shows each source, read-only and without what is mounted below it, under its number
  * in a folder that only this process tree sees, and becomes virtiofsd. With the processes, the mounts go.
  *
- * A path may lead elsewhere than when it was checked, so what was mounted is compared with what was checked, not the path: a
+ * A path may lead elsewhere than when it was checked, so the mounted file is compared with the checked one, not the path: a
  * mount stays what it is.
  *
  * The former virtiofsd leaves a file for each socket in its state folder, so it gets a state folder of its own.

@@ -84,7 +84,7 @@ export const device =
     await exec('mknod', ['--mode=0640', join(root, path), kind, String(major), String(minor)]);
   };
 
-/** A socket's file stays when its server goes, only if nobody tidies up: so it is moved away before. */
+/** Node removes a socket's file when its server closes: so the file is moved away before. */
 export const socket =
   (path: string): Change =>
   async (root) => {

@@ -6,7 +6,7 @@ import type { Mount } from '../../src/vocabulary.js';
 
 const deadlineMs = 60_000;
 
-/** Overlay as a guest's kernel mounts it when nobody configured it otherwise. */
+/** Overlay as a guest's kernel mounts it unless it was configured otherwise. */
 const plainOverlay = ['redirect_dir=off', 'metacopy=off', 'index=off'];
 
 /**
@@ -97,7 +97,7 @@ export class Guest {
   }
 
   /**
-   * What was written must be in the image when this returns, and the image free, as when a guest has powered off. The last unmount
+   * All writes must be in the image when this returns, and the image free, as when a guest has powered off. The last unmount
    * does that, but a process that was started meanwhile in a mount namespace of its own may hold the filesystem for a moment.
    */
   async #unmount(target: string, type: string | undefined, image: string): Promise<void> {

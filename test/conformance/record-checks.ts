@@ -118,7 +118,7 @@ function checkStat(world: () => World): void {
 }
 
 function checkTakenKeys(world: () => World): void {
-  it('a key that is taken is taken for Prepare and View alike, whoever has it', async () => {
+  it('a key that is taken is taken for Prepare and View alike, whichever kind has it', async () => {
     const { port } = world();
     await makeFamily(world());
     for (const taken of ['a1', 'v1', 'c1']) {

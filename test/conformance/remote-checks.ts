@@ -48,7 +48,7 @@ export function checkRemote(world: () => World): void {
     },
   );
 
-  it('Prepare without the label, and View with it, are never answered with what is here', async () => {
+  it('Prepare without the label, and View with it, are never answered with a layer that exists', async () => {
     await unpack('c1', '', first);
     expect(await codeOfPrepare('plain', '', {})).toBe('prepared');
     expect(await codeOfPrepare('diff ID alone', '', { [diffIdLabel]: first })).toBe('prepared');

@@ -23,7 +23,7 @@ export interface Entry {
 /** Every entry of a tree by its path, `/` included, in the order of the paths: two of these compare with `toEqual`. */
 export type Tree = Readonly<Record<string, Entry>>;
 
-/** Attributes in which overlay keeps its own notes; whoever looks through an overlay does not see them. */
+/** Attributes in which overlay keeps its own notes; a mounted overlay does not show them. */
 const overlayNotes = /^(trusted|user)\.overlay\./;
 
 /** @param notes attributes that are left out, as a program that looks through an overlay does not see them */

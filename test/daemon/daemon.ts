@@ -53,7 +53,7 @@ export class Daemon {
     this.#child.kill(signal);
   }
 
-  /** Nobody reads its log from now on. */
+  /** Its log has no reader from now on. */
   leaveLog(): void {
     this.#child.stderr?.destroy();
   }

@@ -68,7 +68,7 @@ requires(
     expect((await daemon.ended).code).toBe(0);
   });
 
-  test('starts, answers and ends while nobody reads the log, and writes what it kept when somebody does', async () => {
+  test('starts, answers and ends while its log has no reader, and writes what it kept once there is one', async () => {
     const { args, answers } = await place();
     const [reader, writer] = makePipeDescriptors();
     let filled = 0;
@@ -89,7 +89,7 @@ requires(
     );
   });
 
-  test('reports why it could not start while nobody reads the log, and ends', async () => {
+  test('reports why it could not start while its log has no reader, and ends', async () => {
     const [reader, writer] = makePipeDescriptors();
     while (isWritable(writer)) writeSync(writer, '.'.repeat(4096));
     const daemon = new Daemon(['--root', 'relative'], {}, writer);

@@ -176,7 +176,7 @@ requires('mkfs.erofs')('layers ahead', () => {
     await vi.waitFor(async () => expect(await world.images()).toHaveLength(1), 20_000);
   });
 
-  it('that are broken are tried once, and reported to who asks', async () => {
+  it('that are broken are tried once, and reported to the caller', async () => {
     const world = await imageWorld([layer('a'), layer('b').subarray(0, -9)]);
     await world.apply(0);
     const broken = world.descriptors[1]!.digest;
@@ -216,7 +216,7 @@ requires('mkfs.erofs')('layers ahead', () => {
     expect(await world.images()).toEqual([]);
   });
 
-  it('that nobody asks for are erased at the latest when the daemon stops', async () => {
+  it('that are never asked for are erased at the latest when the daemon stops', async () => {
     const world = await imageWorld([layer('a'), layer('b'), layer('c')]);
     await world.apply(0);
     await vi.waitFor(async () => expect((await world.images()).length).toBeGreaterThan(0), 20_000);
@@ -274,7 +274,7 @@ requires('mkfs.erofs', 'zstd')('layers that are being fetched', () => {
     },
   );
 
-  it('that are not what their image says are taken from the blob, as if nobody had looked', async () => {
+  it('that are not what their image says are converted from the blob, as if nothing had been converted ahead', async () => {
     const { blobs, diffIds } = oneLayer();
     const world = await imageWorld(blobs, 1, diffIds);
     world.expectLayer(0);
@@ -320,13 +320,13 @@ requires('mkfs.erofs', 'zstd')('layers that are being fetched', () => {
     expect(world.opened.get(world.descriptors[0]!.digest)).toBe(1);
   });
 
-  it('are nobody’s business once the layer that was expected has come', async () => {
+  it('are not followed once the layer that was expected has come', async () => {
     const { blobs, diffIds } = oneLayer();
     const world = await imageWorld(blobs, 1, diffIds);
     world.expectLayer(0);
     await world.apply(0);
     await world.beginFetch(0, blobs[0]!);
-    // Whoever fetches it now fetches it for somebody else; looking would have begun with the first event.
+    // A fetch from now on is for another client; looking would have begun with the first event.
     await world.endFetch(0);
     await world.apply(0);
     expect(world.opened.get(world.descriptors[0]!.digest)).toBe(2);

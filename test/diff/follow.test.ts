@@ -63,7 +63,7 @@ it('a file that is removed before it is whole is not waited for', async () => {
   );
 });
 
-it('nobody waits for a file any more that is not wanted', async () => {
+it('a file that is not wanted any more is not waited for', async () => {
   const { controller, end, taken } = await following('one ', 7);
   await taken('one ');
   const reason = new Error('not wanted');

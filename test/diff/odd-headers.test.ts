@@ -164,7 +164,7 @@ function handedOn(entries: readonly Read[]): string[] {
     const before = lines.get(header.name);
     if (header.type === 'link') {
       const linked = lines.get(header.linkname);
-      expect(linked && !before, `${header.name} is a hard link to what is there`).toBeTruthy();
+      expect(linked && !before, `${header.name} is a hard link to an earlier entry`).toBeTruthy();
       lines.set(header.name, linked as Thing);
       continue;
     }

@@ -61,7 +61,7 @@ describe('a relay', () => {
     expect(result?.zeroBytes).toBeLessThanOrEqual(3 * part);
   });
 
-  it('hashes what follows the end of the archive, and hands it on to nobody', async () => {
+  it('hashes what follows the end of the archive, and does not hand it on', async () => {
     const bytes = Buffer.concat([entryOf(1024), Buffer.alloc(1024), Buffer.alloc(5000, 'y')]);
     const { result, handedOn } = await relayed(bytes);
     expect(result).toMatchObject({ size: bytes.length, digest: digestOf(bytes) });

@@ -78,7 +78,7 @@ requires(
     expect(second.stderr).toContain(String(first.pid));
   });
 
-  it('replaces a socket that nobody serves any more', async () => {
+  it('replaces a socket that no process serves any more', async () => {
     const first = await started();
     await first.kill();
     expect((await stat(socket())).isSocket()).toBe(true);

@@ -14,7 +14,7 @@ import { startContainerd, type PrivateContainerd } from '../containerd/private-c
 import { requires } from '../harness/requires.js';
 import { never, tarOf } from './spfs-chains-world.js';
 
-/** The configuration of somebody who left out who applies layers. */
+/** A configuration that leaves out which differ applies layers. */
 const configuration = (address: string) => `version = 3
 [proxy_plugins.spin-erofs]
   type = 'snapshot'

@@ -21,7 +21,7 @@ const prints: Readonly<Record<string, RegExp>> = {
   'spfs ls --long base/debian+show/tools /spfs/bin': /^-rwxr-xr-x .* tool$/m,
   'spfs cat base/debian etc/os-release': /^NAME=/m,
   'spfs run base/debian+show/tools -- ls /spfs': /^bin$/m,
-  // Nobody types: its input is the script below.
+  // Its input is the script below, not a keyboard.
   'spfs shell --root docker.io/library/debian:13 show/tools': /^from the shell: tools$/m,
   'spfs untag show/tools': /^removed show\/tools\ngave up [A-Z2-7]{8}$/,
 };

@@ -91,7 +91,7 @@ requires(
     expect(world.conversions()).toBe(converted);
   });
 
-  it('unpacks an image that was only fetched, whoever asks for it: an import or a run', async () => {
+  it('unpacks an image that was only fetched, for an import and for a run', async () => {
     await fetch();
     const steps: number[] = [];
     const onProgress = ({ done }: { done: number }) => void steps.push(done);

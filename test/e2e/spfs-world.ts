@@ -126,7 +126,7 @@ export class Followed {
     });
   }
 
-  /** Waits for what follows what was heard last. @returns what was found. */
+  /** Waits for a match after the last one. @returns the match. */
   async hear(pattern: RegExp): Promise<RegExpExecArray> {
     for (;;) {
       const found = pattern.exec(this.output.slice(this.#heard));

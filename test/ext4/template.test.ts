@@ -32,7 +32,7 @@ describe('a template', () => {
 describe('the cache of templates', () => {
   const template = (size: number): Template => ({ bytes: size, pieces: [], size });
 
-  it('drops what was not used for longest when it is full', () => {
+  it('drops the template not used for longest when it is full', () => {
     const cache = new TemplateCache(10);
     cache.set('a', template(4));
     cache.set('b', template(4));

@@ -82,7 +82,7 @@ describe('a tool that ends well', () => {
         new Promise((_resolve, reject) => {
           gone.addEventListener('abort', () => {
             stopped = true;
-            reject(new Error('nobody reads'));
+            reject(new Error('the reader is gone'));
           });
         }),
     });

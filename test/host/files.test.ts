@@ -25,7 +25,7 @@ describe('a durable write', () => {
 });
 
 describe('making a folder', () => {
-  test('makes those above it, and leaves what is there as it is', async () => {
+  test('makes those above it, and leaves one that exists as it is', async () => {
     const folder = join(await temporaryFolder(), 'a', 'b');
     await makeFolder(folder, 0o700);
     expect((await stat(dirname(folder))).mode & 0o777).toBe(0o700);

@@ -42,7 +42,7 @@ requires(
   'mkfs.ext4',
   'mkfs.erofs',
 )('an image that is mounted for this process alone', () => {
-  test('shows its files, read-only and harmless, to it and to children it lets in, and to nobody else', async () => {
+  test('shows its files, read-only and harmless, to it and to children it lets in, and to no other process', async () => {
     const { folder, image, target } = await ext4Image();
     const mounts = await PrivateMounts.open(folder);
     onTestFinished(() => mounts.close());

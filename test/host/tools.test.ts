@@ -56,7 +56,7 @@ describe('the service manager is told that we are ready', () => {
     expect(received()).toBe('READY=1');
   });
 
-  test('and nobody listening is an error', () => {
+  test('a socket without a listener is an error', () => {
     expect(() => notifyReady('/no/such/socket')).toThrow('ENOENT');
   });
 });

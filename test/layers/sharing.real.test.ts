@@ -72,7 +72,7 @@ requires('root', 'mkfs.erofs')('a layer that is here already', () => {
     expect(await adopt('extract-3', digest)).toBeDefined();
   });
 
-  it('is not found when nobody holds it', async () => {
+  it('is not found when no snapshot holds it', async () => {
     expect(await adopt('extract-2', `sha256:${'c'.repeat(64)}`)).toBeUndefined();
   });
 

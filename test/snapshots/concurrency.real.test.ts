@@ -62,7 +62,7 @@ requires(
     const [bind] = await world.port.mounts(loser!.name);
     const left = await readdir(join(bind!.source, '..'));
     expect(left.sort()).toEqual(['.erofslayer', 'fs', 'snapshot.json']);
-    // Invariant 11: the next Commit converts what is there then, not what a refused one left.
+    // Invariant 11: the next Commit converts what the folder has then, not what a refused one left.
     await writeFile(join(bind!.source, 'later'), 'later');
     await world.port.commit('other', loser!.name);
     expect((await world.port.stat('other')).kind).toBe('committed');

@@ -149,7 +149,7 @@ async function expectSound(root: string, operation: Operation, before: Baseline,
     expect(known.sort(), `${when}, asked for again`).toEqual([...names].sort());
     for (const { name, kind } of after.values()) if (kind !== 'committed') await snapshotter.mounts(name);
     await expectNothingLeft(root, after, `${when}, asked for again`);
-    // What was cut short must be as good as what was not: it can be built upon.
+    // A snapshot that was cut short must be as good as any other: it can be built upon.
     for (const { name, kind } of after.values()) {
       if (kind === 'committed') await snapshotter.view({ key: `check-${name}`, parent: name, labels: {} });
     }

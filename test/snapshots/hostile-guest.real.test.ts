@@ -57,7 +57,7 @@ describe.each(modes)('with guest_disks = %s', (guestDisks) => {
         labels: {},
       };
       const sides = await world.snapshotter.compareSides({ ...request, signal: new AbortController().signal });
-      // The mount itself is seen by nobody else.
+      // No other process sees the mount itself.
       const seen = await sides.withUpper!(async () => {
         const used = (await listLoopDevices()).filter((loop) => loop.image === image);
         return Promise.all(

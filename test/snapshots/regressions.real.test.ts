@@ -110,7 +110,7 @@ requires(
     expect(await readdir(trash)).toEqual([]);
   });
 
-  it('Cleanup did not erase what was removed while an earlier Cleanup ran', async () => {
+  it('Cleanup did not erase snapshots that were removed while an earlier Cleanup ran', async () => {
     await world.port.prepare('first');
     await world.port.remove('first');
     // Enough to keep the first Cleanup busy beyond the removal of the second snapshot.

@@ -110,7 +110,7 @@ requires('root', 'mkfs.erofs')('a Prepare that names a layer which is here', () 
     await expectShared({ ...above, diffId: a });
   });
 
-  it('finds what was shared again after a restart, and after the metadata was lost', async () => {
+  it('finds shared layers again after a restart, and after the metadata was lost', async () => {
     await makeImage();
     expect(await ask({ ...onD, diffId: b })).toBe('here');
     const before = await adoptable(onD);

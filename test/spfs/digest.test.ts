@@ -76,7 +76,7 @@ describe('a partial digest', () => {
 });
 
 describe('a digest that is spelt wrongly', () => {
-  it('is told apart from every name of a tag that somebody would choose', () => {
+  it('is told apart from every name of a tag that a user would choose', () => {
     for (const tag of ['base', 'BASE', 'shows/base-platform', 'toolchain:1.2', 'a'.repeat(51), 'A'.repeat(53), '']) {
       expect(digestMistake(tag)).toBeUndefined();
     }

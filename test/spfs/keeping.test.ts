@@ -82,7 +82,7 @@ describe('keeping what tags name', () => {
     expect([...chains.now]).toEqual([blue.digest]);
   });
 
-  it('gives up what was kept for a tag that could not be written', async () => {
+  it('gives up the object kept for a tag that could not be written', async () => {
     const green = layer('green');
     const find = () => Promise.resolve(green);
     const failing = keepAndTag(options, { reason: 'a test', names: ['green'], user: 'me', find, signal });

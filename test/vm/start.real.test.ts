@@ -121,7 +121,7 @@ requires(
     );
   });
 
-  it('tells of a kernel that panics, also to whoever waits for the start', async () => {
+  it('tells of a kernel that panics, also to callers that wait for the start', async () => {
     const broken = join(folder, 'not-busybox');
     await writeFile(broken, 'no program');
     const guest = await startGuest(options('true', new Kept(), { busybox: broken, accelerator: 'tcg' }));

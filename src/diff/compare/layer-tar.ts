@@ -23,7 +23,7 @@ const whiteoutPrefix = '.wh.';
 const opaqueMarker = '.wh..wh..opq';
 const slash = 0x2f;
 const partBytes = 1024 * 1024;
-/** What holes read as; it is given out again and again, and nobody writes to what is given out. */
+/** What holes read as; it is given out again and again, and readers do not write to what they are given. */
 const zeros = Buffer.alloc(partBytes);
 
 /**

@@ -38,7 +38,7 @@ export class CanonicalTar {
     this.#sum.add('', entryTypes.directory, 0);
   }
 
-  /** What was handed on so far, to be compared with the image that comes of it. */
+  /** The tree handed on so far, to be compared with the image that comes of it. */
   get handedOn(): HandedOn {
     return { seed: this.#seed, sum: this.#sum.value, entries: this.#sum.count };
   }

@@ -9,7 +9,7 @@ import { joinXattrs, keptXattrs } from './xattrs.js';
 
 /** A way to let a layer's tar through. */
 export interface Pass extends TarSink {
-  /** Bytes of the image that comes of what was handed on so far, about. */
+  /** Bytes of the image that comes of the entries handed on so far, about. */
   readonly imageBytes: number;
   /** To be called at the tar's end, so many bytes in. */
   finish(offset: number): Implied;
@@ -30,7 +30,7 @@ export class FirstPass implements Pass {
     this.#output = output;
   }
 
-  /** Whether what was handed on is not the tree. */
+  /** Whether the entries handed on are not the tree. */
   get isOdd(): boolean {
     return this.tree.oddity !== undefined;
   }

@@ -101,7 +101,7 @@ export class Inspector {
       }
     });
     const refused = new Promise<SnapshotterError>((resolve) => {
-      // Also makes the rejection a handled one when nobody comes to fetch the result.
+      // Also makes the rejection a handled one when the result is never fetched.
       result.promise.catch((error: unknown) => resolve(error as SnapshotterError));
     });
     return {

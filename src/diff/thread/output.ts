@@ -17,7 +17,7 @@ export class Output {
     this.#fd = fd;
   }
 
-  /** Whether anybody reads what is written. */
+  /** Whether the pipe still has a reader. */
   get isRead(): boolean {
     return this.#isRead;
   }

@@ -33,9 +33,9 @@ interface RelayLimit {
 
 export interface RelayResult extends InspectionResult {
   readonly implied: Implied;
-  /** Whether somebody read everything that was handed on, as far as the pipe did not hold the rest. */
+  /** Whether the reader took everything that was handed on, as far as the pipe did not hold the rest. */
   readonly isRead: boolean;
-  /** What was handed on is not the layer's tree: a second relay, which is given this one's tree, hands it on. */
+  /** The entries handed on are not the layer's tree: a second relay, which is given this one's tree, hands it on. */
   readonly isOdd: boolean;
   /** What the image has to hold. */
   readonly handedOn: HandedOn;

@@ -18,7 +18,7 @@ export interface BuildOptions {
 /** How often a chain is begun anew because a garbage collection or another command took a link meanwhile. */
 const attempts = 5;
 
-/** What was there a moment ago is gone. */
+/** The link existed a moment ago and is gone. */
 class Vanished extends Error {}
 
 /**
@@ -71,7 +71,7 @@ async function stands(snapshots: ChainTools['snapshots'], { name }: Link, signal
 }
 
 /**
- * Asks for one link by the remote-snapshot protocol: ALREADY_EXISTS means that it stands, whoever made it, and that containerd
+ * Asks for one link by the remote-snapshot protocol: ALREADY_EXISTS means that it stands, made by any client, and that containerd
  * has put it under the lease. A snapshot to fill means that the snapshotter does not hold the layer.
  */
 async function standing(tools: ChainTools, link: Link, o: BuildOptions): Promise<void> {

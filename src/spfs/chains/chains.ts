@@ -168,7 +168,7 @@ export class Chains {
       await discard(snapshots, key, log);
       throw error;
     }
-    // One that was here already may be damaged: whoever runs it should not be the first to hear of it.
+    // A layer that the snapshotter held already may be damaged: the import should say so, not a later run.
     await this.prove(stackOf(layer), { lease, signal });
     // What another differ unpacked is not known by its diff ID: it would be found only where it is the lowest.
     await this.ensure(stackOf(layer, layer), { lease, signal }).catch((error: unknown) => {

@@ -20,7 +20,7 @@ export interface Hold {
 const hourMs = 60 * 60 * 1000;
 
 /**
- * How long a lease lasts that nobody deletes, in milliseconds. The next command sweeps those of processes that are gone, so
+ * How long a lease lasts that is not deleted, in milliseconds. The next command sweeps those of processes that are gone, so
  * this matters only where there is no next command, and bounds how long a run is protected.
  */
 const lifeMs = { run: 365 * 24 * hourMs, work: 24 * hourMs };

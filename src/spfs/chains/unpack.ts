@@ -52,7 +52,7 @@ export async function unpackInto({ snapshots, differ, log }: ChainTools, o: Unpa
   try {
     await snapshots.commit({ name, key, labels, lease, signal });
   } catch (error) {
-    // Somebody else was quicker: the lease has that one now, and this one is superfluous.
+    // Another client was quicker: the lease has its layer now, and this one is superfluous.
     if (!isCode(error, 'already-exists')) throw error;
     await discard(snapshots, key, log);
   }

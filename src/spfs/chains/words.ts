@@ -5,7 +5,7 @@ import { spfsNamespace, type Link } from './names.js';
 
 /** What the snapshotter or containerd said of one link, with the layer that it was about. Anything else stays as it is. */
 export function aboutLink(error: unknown, { layer, position, of }: Link): unknown {
-  // Whoever does not answer has nothing to say about a layer.
+  // A service that does not answer, or is not awaited, has said nothing about a layer.
   if (!(error instanceof SnapshotterError) || error.code === 'unavailable' || error.code === 'cancelled') return error;
   const which = of === 1 ? `layer ${shortForm(layer)}` : `layer ${shortForm(layer)} (${position} of ${of} from below)`;
   return new SnapshotterError(error.code, `${which} cannot be used: ${error.message}`, {

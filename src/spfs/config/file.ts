@@ -8,7 +8,7 @@ export interface ConfigFile {
   readonly values: ReadonlyMap<string, unknown>;
   /** Sections and keys of the original spfs that mean nothing here. */
   readonly unused: readonly string[];
-  /** Sections and keys that nobody is known to read. */
+  /** Sections and keys that no known program reads. */
   readonly unknown: readonly UnknownKey[];
 }
 

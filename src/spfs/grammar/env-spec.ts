@@ -86,7 +86,7 @@ class Reading {
     return { ...item, text: source.text, ...(hint === undefined ? {} : { hint }), source };
   }
 
-  /** Someone who names a directory that is there, and no such tag, meant the directory. */
+  /** The name of a directory that exists, where no such tag does, means the directory. */
   async #hint(text: string, folder: string): Promise<string | undefined> {
     const path = resolve(folder, text);
     try {

@@ -21,7 +21,7 @@ export interface Progress {
   readonly total: number;
 }
 
-/** What was imported, protected from garbage collection for a day at most, or until `release`. */
+/** The imported object, protected from garbage collection for a day at most, or until `release`. */
 export interface Imported {
   readonly object: StoredObject;
   /** The layers of a platform, lowest first; a layer alone. */

@@ -31,7 +31,7 @@ export async function importImage(o: ImportImageOptions): Promise<Imported> {
     onProgress?.({ step: 'unpacking', done: 0, total });
     const onLink = ({ position }: { position: number }) => onProgress?.({ step: 'unpacking', done: position, total });
     await chains.ensure(image.layers, { lease: hold.lease, blobs: image.blobs, onLink, signal });
-    // A chain that stood already may be damaged: whoever runs it should not be the first to hear of it.
+    // A chain that stood already may be damaged: the import should say so, not a later run.
     await chains.prove(image.layers, { lease: hold.lease, signal });
     return { object, layers: layersOf(image, object.createdAt), release: () => hold.release(false) };
   } catch (error) {

@@ -35,7 +35,7 @@ describe('spfs', { timeout: 60_000 }, () => {
     return resultOf(start(args, more));
   }
 
-  it.each(['info', '--help', 'run --help'])('says nothing when nobody reads what it prints: %s', async (line) => {
+  it.each(['info', '--help', 'run --help'])('says nothing when its output has no reader: %s', async (line) => {
     const child = start(line.split(' '));
     // Long before the program is loaded.
     child.stdout.destroy();

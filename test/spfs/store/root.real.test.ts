@@ -149,7 +149,7 @@ requires('root')('a storage root', () => {
     await tag(store, ['before', layer('before')]);
     const large = tag(store, ['large', { ...layer('large'), origin: 'x'.repeat(2 << 20) }]);
     await expect(large).rejects.toEqual(coded('resource-exhausted'));
-    // What was begun takes all the space there was, until LevelDB has a little to open with.
+    // The unfinished files take all the space, until LevelDB has a little to open with.
     await run('mount', ['-o', 'remount,size=8m', dirname(root)]);
     await tag(store, ['after', layer('after')]);
     expect((await store.read((view) => view.tags())).map(({ name }) => name)).toEqual(['after', 'before']);
