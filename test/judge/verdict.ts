@@ -54,7 +54,9 @@ export function differences({ overlayfs, native, ours, model, since }: Hearing):
     { path: '', field: 'image', right, ours: seen, by: 'containerd' },
   ];
   const refusals = [overlayfs, native].flatMap((outcome) => ('refused' in outcome ? [outcome.refused] : []));
-  if (model === undefined && refusals.length === 1) return [];
+  const slipped = refusals.some(({ message }) => message.includes('failed call to UtimesNanoAt'));
+  // containerd gives a folder its time at the end, also where the layer has replaced it by a link to nothing.
+  if (model === undefined && (refusals.length === 1 || slipped)) return [];
   const refusable = model === undefined ? refusals.length === 2 : 'refused' in overlayfs || model === 'refused';
   if ('refused' in ours) {
     const { code, message } = ours.refused;
