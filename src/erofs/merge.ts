@@ -56,7 +56,7 @@ export async function mergeLayers(o: MergeOptions): Promise<MadeImage> {
   const { layers: paths, rules } = o;
   if (paths.length === 0) throw new SnapshotterError('invalid-argument', 'there are no layers to merge');
   const verified = verifyLayers(paths);
-  verified.catch(() => undefined); // heard of below
+  verified.catch(() => undefined); // awaited below
   const root = await chainRoot(paths).catch(async (error: unknown) => {
     await verified;
     throw error;
