@@ -86,7 +86,12 @@ requires('root', 'mkfs.erofs')('a layer that is here already', () => {
       const [bind] = await world.port.prepare('extract-2');
       const target = await world.snapshotter.extractTarget([bind!]);
       expect(await target.adoptLayer(digest)).toBeUndefined();
-      expect((await readdir(join(bind!.source, '..'))).sort()).toEqual(['.erofslayer', 'fs', 'snapshot.json']);
+      expect((await readdir(join(bind!.source, '..'))).sort()).toEqual([
+        '.erofs-snapshotter-leveldb',
+        '.erofslayer',
+        'fs',
+        'snapshot.json',
+      ]);
     },
   );
 

@@ -61,7 +61,7 @@ requires(
     const [loser] = await world.port.list('kind==active,name~=/^extract-/');
     const [bind] = await world.port.mounts(loser!.name);
     const left = await readdir(join(bind!.source, '..'));
-    expect(left.sort()).toEqual(['.erofslayer', 'fs', 'snapshot.json']);
+    expect(left.sort()).toEqual(['.erofs-snapshotter-leveldb', '.erofslayer', 'fs', 'snapshot.json']);
     // Invariant 11: the next Commit converts what the folder has then, not what a refused one left.
     await writeFile(join(bind!.source, 'later'), 'later');
     await world.port.commit('other', loser!.name);

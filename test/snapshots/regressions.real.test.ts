@@ -53,7 +53,13 @@ requires(
     const [image] = await world.port.view('look', 'base');
     await access(image!.source);
     expect((await readdir(join(image!.source, '..'))).sort()).toEqual([
-      ...['.erofslayer', 'layer.erofs', `sha256-${'a'.repeat(64)}.erofs`, 'snapshot.json'],
+      ...[
+        '.erofs-snapshotter-leveldb',
+        '.erofslayer',
+        'layer.erofs',
+        `sha256-${'a'.repeat(64)}.erofs`,
+        'snapshot.json',
+      ],
     ]);
   });
 

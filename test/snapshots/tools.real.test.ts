@@ -64,7 +64,12 @@ requires(
       const error: unknown = await world.port.commit('name', 'extract-a').catch((cause: unknown) => cause);
       expect(error).toMatchObject({ code });
       expect((error as Error).message).toContain(says);
-      expect((await readdir(join(bind!.source, '..'))).sort()).toEqual(['.erofslayer', 'fs', 'snapshot.json']);
+      expect((await readdir(join(bind!.source, '..'))).sort()).toEqual([
+        '.erofs-snapshotter-leveldb',
+        '.erofslayer',
+        'fs',
+        'snapshot.json',
+      ]);
       expect(await world.port.list('name==name')).toEqual([]);
       await world.port.commit('name', 'extract-a');
       expect(await calls()).toHaveLength(2);
