@@ -5,7 +5,6 @@ import { checkErofsTools, minimumToMerge, type ErofsTools } from '../../src/erof
 import { startServer, type DifferPort } from '../../src/grpc/index.js';
 import { notifyReady, requireTool } from '../../src/host/index.js';
 import { Slots } from '../../src/jobs.js';
-import type { CompareSides, ExtractTarget } from '../../src/layers/index.js';
 import type { Logger } from '../../src/log.js';
 import { packageVersion } from '../../src/package.js';
 import { withScope, type Scope } from '../../src/scope.js';
@@ -82,7 +81,7 @@ async function listen(config: Config, log: Logger, scope: Scope): Promise<Snapsh
   });
   scope.defer('differ', () => applier.close());
   const comparer = new LayerComparer({ blobs: containerd.blobs, slots, timeoutMs: conversionTimeoutMs, log });
-  const differ: DifferPort<ExtractTarget, CompareSides> = {
+  const differ: DifferPort = {
     apply: (o) => applier.apply(o),
     compare: (o) => comparer.compare(o),
   };

@@ -11,7 +11,7 @@ import type { ContentSource } from './content-source.js';
 import { asContainerdError } from './errors.js';
 import { downloads, downloadsBegun, openDownload } from './downloads.js';
 import { blobsCompleted } from './events.js';
-import { layersAfter, layersWith, type ManifestReader, type NamedLayer } from './manifests.js';
+import { layersAfter, layersWith, type ManifestReader, type ManifestLayer } from './manifests.js';
 
 export interface ContentInfo {
   readonly digest: Digest;
@@ -83,12 +83,12 @@ export class Content {
   }
 
   /** See `layersAfter` in manifests.ts. */
-  layersAfter(digest: Digest, position: number, namespace?: string): Promise<readonly NamedLayer[]> {
+  layersAfter(digest: Digest, position: number, namespace?: string): Promise<readonly ManifestLayer[]> {
     return layersAfter(this.#manifests, digest, position, namespace ?? this.#options.defaultNamespace);
   }
 
   /** See `layersWith` in manifests.ts. */
-  layersWith(digest: Digest, namespace?: string): Promise<readonly NamedLayer[]> {
+  layersWith(digest: Digest, namespace?: string): Promise<readonly ManifestLayer[]> {
     return layersWith(this.#manifests, digest, namespace ?? this.#options.defaultNamespace);
   }
 

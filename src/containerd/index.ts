@@ -20,7 +20,7 @@ import { Leases } from './leases.js';
 import { Snapshots } from './snapshots.js';
 
 export type { Content } from './content.js';
-export type { NamedLayer } from './manifests.js';
+export type { ManifestLayer } from './manifests.js';
 export type { ContentSource } from './content-source.js';
 export type { ContentWriter, NewBlob } from './content-writer.js';
 export type { Differ } from './differ.js';

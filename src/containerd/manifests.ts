@@ -23,7 +23,7 @@ const manifest = z.object({ config: descriptor, layers: z.array(descriptor) });
 const configuration = z.object({ rootfs: z.object({ diff_ids: z.array(z.string()) }) });
 
 /** A layer as its image names it. */
-export interface NamedLayer {
+export interface ManifestLayer {
   readonly descriptor: Descriptor;
   /** The digest of the layer's tar, when the image's configuration is here and says so. */
   readonly diffId: Digest | undefined;
@@ -46,7 +46,7 @@ export async function layersAfter(
   digest: Digest,
   position: number,
   namespace: string,
-): Promise<readonly NamedLayer[]> {
+): Promise<readonly ManifestLayer[]> {
   const images = await imagesWith(reader, digest, [position], namespace);
   return images.flatMap((layers) => layers.slice(position + 1));
 }
@@ -56,7 +56,7 @@ export async function layersWith(
   reader: ManifestReader,
   digest: Digest,
   namespace: string,
-): Promise<readonly NamedLayer[]> {
+): Promise<readonly ManifestLayer[]> {
   const positions = Array.from({ length: mostLayers }, (_, position) => position);
   return (await imagesWith(reader, digest, positions, namespace)).flat();
 }
@@ -66,9 +66,9 @@ async function imagesWith(
   digest: Digest,
   positions: readonly number[],
   namespace: string,
-): Promise<readonly (readonly NamedLayer[])[]> {
+): Promise<readonly (readonly ManifestLayer[])[]> {
   const read = async (blob: Descriptor) => JSON.parse(await textOf(await open(blob, namespace))) as unknown;
-  const images: NamedLayer[][] = [];
+  const images: ManifestLayer[][] = [];
   for (const { digest: found, size } of await manifestsWith(client, socketPath, digest, positions, namespace)) {
     const { config, layers } = manifest.parse(await read({ mediaType: '', digest: found, size }));
     const diffIds = await diffIdsOf(config, read);

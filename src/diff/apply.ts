@@ -11,14 +11,7 @@ import { LayerConverter, type ConverterOptions, type LayerSource, type PreparedL
 import { layerFormatOf, uncompressedLabel, uncompressedMediaType } from './media-types.js';
 
 /** What Apply needs of a content store. */
-export type ContentPort = LayerSource &
-  Omit<ContentAhead, 'info'> & {
-    info(
-      digest: Digest,
-      namespace: string | undefined,
-      signal: AbortSignal,
-    ): Promise<{ readonly labels: Readonly<Record<string, string>> }>;
-  };
+export type ContentPort = LayerSource & ContentAhead;
 
 export interface LayerDifferOptions extends ConverterOptions {
   readonly content: ContentPort;

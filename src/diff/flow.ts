@@ -2,7 +2,7 @@ import { isCode, SnapshotterError } from '../errors.js';
 import type { Implied, Superblock } from '../erofs/index.js';
 import { makePipe, type PipeEnd } from '../host/index.js';
 import { orAborted, within } from './deadline.js';
-import { failureOf } from '../failure.js';
+import { threadErrorOf } from '../thread-error.js';
 import type { Inspector, Relaying } from './thread/inspector.js';
 import type { RelayRequest, RelayResult } from './thread/relay.js';
 import type { SizeLimit, SizeLimits } from './size-limit.js';
@@ -95,7 +95,7 @@ async function pass(
 }
 
 function sent({ bytes, error }: SizeLimit) {
-  return { bytes, failure: failureOf(error(), 'the layer') };
+  return { bytes, failure: threadErrorOf(error(), 'the layer') };
 }
 
 /** When it settles the programs are gone, and what they read and wrote is closed: the thread waits for nothing. */

@@ -1,5 +1,5 @@
 import { parentPort, workerData } from 'node:worker_threads';
-import { failureOf, type Failure } from '../failure.js';
+import { threadErrorOf, type ThreadError } from '../thread-error.js';
 import { walkImage, type WalkedTree, type WalkOptions } from './walk.js';
 
 export interface TreeCheckOrder {
@@ -7,11 +7,11 @@ export interface TreeCheckOrder {
   readonly walk: WalkOptions;
 }
 
-export type TreeCheckAnswer = { readonly tree: WalkedTree } | { readonly failure: Failure };
+export type TreeCheckAnswer = { readonly tree: WalkedTree } | { readonly failure: ThreadError };
 
 const { path, walk } = workerData as TreeCheckOrder;
 const answer = (message: TreeCheckAnswer) => parentPort?.postMessage(message);
 walkImage(path, walk).then(
   (tree) => answer({ tree }),
-  (error: unknown) => answer({ failure: failureOf(error, path) }),
+  (error: unknown) => answer({ failure: threadErrorOf(error, path) }),
 );

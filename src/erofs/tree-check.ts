@@ -1,5 +1,5 @@
 import { SnapshotterError } from '../errors.js';
-import { errorOf } from '../failure.js';
+import { errorOf } from '../thread-error.js';
 import { startThread } from '../threads.js';
 import { damaged } from './superblock.js';
 import type { TreeCheckAnswer, TreeCheckOrder } from './tree-check-worker.js';

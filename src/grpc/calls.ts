@@ -10,7 +10,7 @@ import type {
 import { SnapshotterError } from '../errors.js';
 import type { Logger } from '../log.js';
 import { RefusedRequest, type ServerStream, type Unary } from '../protocol/index.js';
-import { failureOf, type Failure } from './errors.js';
+import { failedCallOf, type FailedCall } from './errors.js';
 
 /** What a handler knows of the call besides its request. */
 export interface CallContext {
@@ -33,7 +33,7 @@ export type Handlers<Methods> = {
 type Answer = (request: unknown, context: CallContext) => Promise<unknown>;
 type Stream = (request: unknown, context: CallContext) => AsyncIterable<unknown>;
 /** How a call ended. */
-type Outcome<Result> = { readonly result: Result } | { readonly failure: Failure };
+type Outcome<Result> = { readonly result: Result } | { readonly failure: FailedCall };
 type WireCall = ServerUnaryCall<unknown, unknown> | ServerWritableStream<unknown, unknown>;
 
 interface CallsOptions {
@@ -130,7 +130,7 @@ export class Calls {
       // Whatever a stopped call trips over, being stopped is why it failed; the signal knows by what.
       const foreseen = error instanceof SnapshotterError && error.code !== 'cancelled';
       const cause: unknown = signal.aborted && !foreseen ? signal.reason : error;
-      const failure = failureOf(cause);
+      const failure = failedCallOf(cause);
       const { status: sent, level, id } = failure;
       const more = id === undefined ? {} : { id };
       log[level]({ ...facts, ...more, code: sent.code, err: cause }, 'a call failed');

@@ -7,10 +7,7 @@ import type { DifferPort, SnapshotterPort } from './ports.js';
  * Translates between messages and the differ. `sync_fs` needs no look: layers are always on disk before the answer.
  * `payloads` are settings for processors of media types that are not ours.
  */
-export function diffHandlers<Target, Sides>(
-  snapshotter: SnapshotterPort<Target, Sides>,
-  differ: DifferPort<Target, Sides>,
-): Handlers<DiffMethods> {
+export function diffHandlers(snapshotter: SnapshotterPort, differ: DifferPort): Handlers<DiffMethods> {
   return {
     Apply: async ({ diff, mounts }, { namespace, signal }) => {
       if (diff === null) {

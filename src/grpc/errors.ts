@@ -23,14 +23,14 @@ const detailsLimit = 4000;
 const headLength = 3000;
 
 /** How a call failed: what its caller is told, and what the log is told. */
-export interface Failure {
+export interface FailedCall {
   readonly status: { readonly code: status; readonly details: string };
   readonly level: LogLevel;
   /** Names the log entry of an unforeseen error; the caller gets it in place of the error's words. */
   readonly id?: string;
 }
 
-export function failureOf(error: unknown): Failure {
+export function failedCallOf(error: unknown): FailedCall {
   if (error instanceof SnapshotterError) {
     const { status: code, level } = wire[error.code];
     return { status: { code, details: fitForHeader(error.advice) }, level };

@@ -25,13 +25,13 @@ const graceMs = 5_000;
 /** How long the last answers may take to leave; watchers of the health service never leave by themselves. */
 const closeMs = 1_000;
 
-export interface ServerOptions<Target, Sides> {
+export interface ServerOptions {
   /** Path of the unix socket to listen on. */
   readonly address: string;
   /** A group whose members may connect besides root. */
   readonly socketGid?: number;
-  readonly snapshotter: SnapshotterPort<Target, Sides>;
-  readonly differ: DifferPort<Target, Sides>;
+  readonly snapshotter: SnapshotterPort;
+  readonly differ: DifferPort;
   /** For calls that come without a namespace. */
   readonly defaultNamespace: string;
   readonly log: Logger;
@@ -49,7 +49,7 @@ export interface RunningServer {
  *
  * @throws SnapshotterError as `openSocket`.
  */
-export async function startServer<Target, Sides>(options: ServerOptions<Target, Sides>): Promise<RunningServer> {
+export async function startServer(options: ServerOptions): Promise<RunningServer> {
   const { snapshotter, differ, defaultNamespace, log } = options;
   const calls = new Calls({ ready: snapshotter.ready, defaultNamespace, log });
   const definitions = loadDefinitions([snapshotsService, diffService]);

@@ -18,7 +18,7 @@ const mostLabelBytes = 15.5 * 1024 * 1024;
 const kinds = { view: 'VIEW', active: 'ACTIVE', committed: 'COMMITTED' } as const;
 
 /** Translates between messages and the snapshotter. The `snapshotter` field of a request is ours, whatever it says. */
-export function snapshotsHandlers(snapshotter: SnapshotterPort<unknown, unknown>): Handlers<SnapshotsMethods> {
+export function snapshotsHandlers(snapshotter: SnapshotterPort): Handlers<SnapshotsMethods> {
   return {
     Prepare: async ({ key, parent, labels }, { namespace, signal }) => ({
       mounts: await snapshotter.prepare({ key, parent, labels, namespace, signal }),

@@ -163,7 +163,7 @@ function descriptor(fd: number): 9 {
 
 /** Exit status of nsenter and setpriv when there is no such program. */
 const notFoundByWrapper = 127;
-const missingTool: Failure = { code: 'ENOENT', stderr: '' };
+const missingTool: FailedRun = { code: 'ENOENT', stderr: '' };
 
 /** Groups that run now. The process that ends at once (a second signal, a fatal error) must take them along. */
 const running = new Set<ProcessGroup>();
@@ -192,7 +192,7 @@ function killRunning(): void {
   for (const group of running) group.kill('SIGKILL');
 }
 
-interface Failure {
+interface FailedRun {
   readonly code?: string | undefined;
   readonly exitCode?: number | undefined;
   readonly signal?: string | undefined;
@@ -200,11 +200,11 @@ interface Failure {
   readonly cause?: unknown;
 }
 
-function failedAs({ code, exitCode, signal, cause }: Omit<Failure, 'stderr'>, stderr: string): Failure {
+function failedAs({ code, exitCode, signal, cause }: Omit<FailedRun, 'stderr'>, stderr: string): FailedRun {
   return { code, exitCode, signal, cause, stderr };
 }
 
-function failure(tool: string, args: readonly string[], o: RunOptions, failed: Failure): SnapshotterError {
+function failure(tool: string, args: readonly string[], o: RunOptions, failed: FailedRun): SnapshotterError {
   const { code, exitCode, signal, stderr } = failed;
   const facts: Facts = {
     tool,
@@ -224,7 +224,7 @@ function failure(tool: string, args: readonly string[], o: RunOptions, failed: F
   return new SnapshotterError('internal', message, { facts });
 }
 
-function notStarted(tool: string, o: RunOptions, facts: Facts, failed: Failure): SnapshotterError {
+function notStarted(tool: string, o: RunOptions, facts: Facts, failed: FailedRun): SnapshotterError {
   // A missing working folder is ENOENT as well.
   const missing = failed.code === 'ENOENT' && (o.cwd === undefined || existsSync(o.cwd));
   if (missing || failed.code === 'EACCES') {

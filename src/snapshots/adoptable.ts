@@ -11,7 +11,7 @@ import { protect } from './protect.js';
 import { mark } from './ownership.js';
 import { mustBeFree, usableParent, writeRecordFile } from './records.js';
 import { keptLabels, type CreateRequest } from './requests.js';
-import { mayBeAdopted, mayShare, namedLayer, type NamedLayer } from './sharing.js';
+import { mayBeAdopted, mayShare, labelledLayer, type LabelledLayer } from './sharing.js';
 import { discardFolder, giveUp } from './trash.js';
 
 /**
@@ -22,7 +22,7 @@ import { discardFolder, giveUp } from './trash.js';
  * @throws SnapshotterError `already-exists` when a List for this chain ID and parent finds the layer; as `usableParent`
  */
 export async function refuseWhatIsHere(context: Context, request: CreateRequest): Promise<void> {
-  const named = namedLayer(request.labels, context.log);
+  const named = labelledLayer(request.labels, context.log);
   if (!named) return;
   const parent = request.parent === '' ? undefined : await usableParent(context.store, request.parent);
   const below = parent && (await chainIdBelow(context, parent, request.namespace));
@@ -62,14 +62,14 @@ function logged({ log }: Context, { key, parent, labels }: CreateRequest, why: s
   log.debug({ key, parent, ref: labels[snapshotRefLabel] }, `a layer is not looked for: ${why}`);
 }
 
-async function mustNotBeThere(context: Context, named: NamedLayer, request: CreateRequest): Promise<void> {
+async function mustNotBeThere(context: Context, named: LabelledLayer, request: CreateRequest): Promise<void> {
   for (const record of await context.store.withRef(named.ref)) {
     if (record.parent !== request.parent) continue;
     if (await mayBeAdopted(context, record, named.ref, request.namespace)) throw alreadyHere(named, record.key);
   }
 }
 
-function alreadyHere({ ref }: NamedLayer, name: string): SnapshotterError {
+function alreadyHere({ ref }: LabelledLayer, name: string): SnapshotterError {
   return new SnapshotterError('already-exists', `the layer ${ref} is here: snapshot ${JSON.stringify(name)}`, {
     facts: { ref, name },
     next: 'list the committed snapshots with this label and parent, and use what is found',
@@ -80,7 +80,7 @@ function alreadyHere({ ref }: NamedLayer, name: string): SnapshotterError {
  * The layer's diff ID. When the caller names none, it is the one of the layers here from which the chain ID follows: about
  * 2 ms for a thousand different layers.
  */
-function diffIdOf({ layers }: Context, { ref, diffId }: NamedLayer, below: Digest | undefined): Digest | undefined {
+function diffIdOf({ layers }: Context, { ref, diffId }: LabelledLayer, below: Digest | undefined): Digest | undefined {
   return diffId ?? layers.diffIds().find((one) => chainIdOf(below, one) === ref);
 }
 

@@ -6,14 +6,14 @@ import type { Context } from './context.js';
 import { mustBeSound } from './records.js';
 
 /** A layer that a Prepare names by its labels, so that it need not be pulled when it is here. */
-export interface NamedLayer {
+export interface LabelledLayer {
   /** Chain ID of the layer on its parent. */
   readonly ref: Digest;
   readonly diffId: Digest | undefined;
 }
 
 /** @returns undefined when the labels name no layer; labels that are no digests are logged and name none */
-export function namedLayer(labels: Labels, log: Pick<Logger, 'warn'>): NamedLayer | undefined {
+export function labelledLayer(labels: Labels, log: Pick<Logger, 'warn'>): LabelledLayer | undefined {
   const ref = labels[snapshotRefLabel];
   if (ref === undefined) return undefined;
   const diffId = labels[diffIdLabel];

@@ -14,7 +14,7 @@ import { cancelled, shareServerEnded } from './failures.js';
 import { buildInitramfs } from './initramfs.js';
 import type { GuestKernel } from './kernel.js';
 import type { PlainStreams, PlannedProcess, TerminalStreams } from './options.js';
-import { type GuestSetup, portNames } from './plan.js';
+import { type GuestSetup, portNames } from './setup.js';
 import { type Child, startChild } from './process.js';
 import { RunningGuest } from './running.js';
 import { holdShares, replaced, type Share } from './shares.js';

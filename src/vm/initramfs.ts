@@ -6,7 +6,7 @@ import { characterDeviceMode, cpioArchive, type CpioMember, fileMode, folderMode
 import type { Disk } from './disks.js';
 import { type GuestKernel, readNeeded } from './kernel.js';
 import { readModules } from './modules.js';
-import { type GuestSetup, planScript, sharesScript } from './plan.js';
+import { type GuestSetup, setupScript, sharesScript } from './setup.js';
 
 export interface InitramfsContent {
   readonly kernel: GuestKernel;
@@ -28,7 +28,7 @@ const scripts = ['ports', 'mounts', 'bind', 'run', 'terminal'];
  * The initramfs of one run: busybox, the modules, the scripts of `src/vm/guest`, and what this guest shall mount and run.
  * Equal content gives equal bytes.
  *
- * @throws SnapshotterError `unavailable` when a file of the kernel, or busybox, is missing; what `commandScript`, `planScript`
+ * @throws SnapshotterError `unavailable` when a file of the kernel, or busybox, is missing; what `commandScript`, `setupScript`
  *   and `readModules` throw.
  */
 export async function buildInitramfs(content: InitramfsContent): Promise<Buffer> {
@@ -43,7 +43,7 @@ export async function buildInitramfs(content: InitramfsContent): Promise<Buffer>
     ...(await Promise.all(
       scripts.map(async (name) => ({ name: `guest/${name}`, mode: programMode, content: await guestScript(name) })),
     )),
-    { name: 'guest/plan', mode: fileMode, content: planScript(setup) },
+    { name: 'guest/setup', mode: fileMode, content: setupScript(setup) },
     { name: 'guest/live', mode: fileMode, content: sharesScript(setup.shares) },
     { name: 'guest/disks', mode: fileMode, content: text(disks.map(diskLine)) },
     { name: 'guest/modules', mode: fileMode, content: text(modules.map(({ name }) => name)) },

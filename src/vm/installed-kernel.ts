@@ -36,7 +36,7 @@ export async function findGuestKernel(choice: KernelChoice): Promise<GuestKernel
   const running = release();
   const others = (await readdir('/lib/modules').catch(() => [])).filter((name) => name !== running);
   const refused: string[] = [];
-  for (const name of [running, ...others.sort(newestFirst)]) {
+  for (const name of [running, ...others.sort(byVersionDescending)]) {
     for (const path of [`/lib/modules/${name}/vmlinuz`, `/boot/vmlinuz-${name}`]) {
       if (!(await isFile(path))) continue;
       try {
@@ -131,6 +131,6 @@ async function isFile(path: string): Promise<boolean> {
 
 const byNumber = new Intl.Collator('en', { numeric: true });
 
-function newestFirst(one: string, other: string): number {
+function byVersionDescending(one: string, other: string): number {
   return byNumber.compare(other, one);
 }

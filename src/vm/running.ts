@@ -4,7 +4,7 @@ import { SnapshotterError } from '../errors.js';
 import { consoleDescriptor, firstPortDescriptor, type Machine } from './arguments.js';
 import * as failures from './failures.js';
 import type { Guest, GuestResult, GuestStart, PlainStreams, TerminalStreams } from './options.js';
-import { cells } from './plan.js';
+import { cells } from './setup.js';
 import type { Child } from './process.js';
 import { LineReader, parseReport, type Report } from './report.js';
 import { feedInput, pumpOutput } from './streams.js';

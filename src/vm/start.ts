@@ -4,7 +4,7 @@ import { qemuArguments, qemuProgram } from './arguments.js';
 import { type Boot, bootGuest, machineOf, shareCommand } from './boot.js';
 import { type Disk, disksFromMounts } from './disks.js';
 import type { Guest, GuestPlan, GuestRoot, GuestRunOptions } from './options.js';
-import type { SetupStreams } from './plan.js';
+import type { SetupStreams } from './setup.js';
 import { checkShares } from './shares.js';
 
 /**

@@ -2,7 +2,7 @@ import { closeSync, openSync } from 'node:fs';
 import { readFile, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { describe, expect, it } from 'vitest';
-import { failureOf } from '../../src/failure.js';
+import { threadErrorOf } from '../../src/thread-error.js';
 import { Relay, type RelayResult } from '../../src/diff/thread/relay.js';
 import { SnapshotterError } from '../../src/errors.js';
 import { temporaryFolder } from '../host/temporary.js';
@@ -18,7 +18,7 @@ async function relayed(bytes: Buffer, bounds: { readonly tar?: number; readonly 
   const [from, to] = [join(folder, 'from'), join(folder, 'to')];
   await writeFile(from, bytes);
   const output = openSync(to, 'w');
-  const limit = (bytes = 2 ** 40) => ({ bytes, failure: failureOf(larger, 'a test') });
+  const limit = (bytes = 2 ** 40) => ({ bytes, failure: threadErrorOf(larger, 'a test') });
   const relay = new Relay({ input: from, output, limits: { tar: limit(bounds.tar), image: limit(bounds.image) } });
   const state: { result?: RelayResult; refusal?: unknown } = {};
   try {

@@ -1,11 +1,11 @@
 import { status } from '@grpc/grpc-js';
 import { describe, expect, it } from 'vitest';
 import { errorCodes, SnapshotterError } from '../../src/errors.js';
-import { failureOf } from '../../src/grpc/errors.js';
+import { failedCallOf } from '../../src/grpc/errors.js';
 
 describe('errors on the wire', () => {
   it('gives every code of ours a status of its own', () => {
-    const statuses = errorCodes.map((code) => failureOf(new SnapshotterError(code, 'x')).status.code);
+    const statuses = errorCodes.map((code) => failedCallOf(new SnapshotterError(code, 'x')).status.code);
     expect(new Set(statuses).size).toBe(errorCodes.length);
     expect(statuses).not.toContain(status.OK);
   });
@@ -20,24 +20,24 @@ describe('errors on the wire', () => {
     ['unavailable', status.UNAVAILABLE],
     ['data-loss', status.DATA_LOSS],
   ] as const)('sends %s as status %i', (code, expected) => {
-    expect(failureOf(new SnapshotterError(code, 'x')).status.code).toBe(expected);
+    expect(failedCallOf(new SnapshotterError(code, 'x')).status.code).toBe(expected);
   });
 
   it('tells what happened and what to do next', () => {
     const error = new SnapshotterError('not-found', 'no snapshot "a"', { next: 'prepare it' });
-    expect(failureOf(error).status.details).toBe('no snapshot "a"; prepare it');
+    expect(failedCallOf(error).status.details).toBe('no snapshot "a"; prepare it');
   });
 
   it('answers an unforeseen error INTERNAL with an id in place of its words', () => {
-    const failure = failureOf(new TypeError('secret'));
+    const failure = failedCallOf(new TypeError('secret'));
     expect(failure.status.code).toBe(status.INTERNAL);
     expect(failure.status.details).not.toContain('secret');
     expect(failure.status.details).toContain(failure.id);
-    expect(failureOf(new TypeError('secret')).id).not.toBe(failure.id);
+    expect(failedCallOf(new TypeError('secret')).id).not.toBe(failure.id);
   });
 
   it('shortens long details in the middle, so that the advice stays', () => {
-    const { details } = failureOf(
+    const { details } = failedCallOf(
       new SnapshotterError('internal', `begin ${'x'.repeat(100_000)}`, { next: 'end' }),
     ).status;
     expect(details.length).toBeLessThan(4100);
@@ -45,9 +45,9 @@ describe('errors on the wire', () => {
   });
 
   it('makes text that can be percent-encoded of any text', () => {
-    const { details } = failureOf(new SnapshotterError('internal', 'half \ud83d of a pair')).status;
+    const { details } = failedCallOf(new SnapshotterError('internal', 'half \ud83d of a pair')).status;
     expect(() => encodeURI(details)).not.toThrow();
-    const cut = failureOf(new SnapshotterError('internal', '😀'.repeat(5000) + '!')).status.details;
+    const cut = failedCallOf(new SnapshotterError('internal', '😀'.repeat(5000) + '!')).status.details;
     expect(() => encodeURI(cut)).not.toThrow();
   });
 });

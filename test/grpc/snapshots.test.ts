@@ -1,9 +1,10 @@
 import { Metadata, status } from '@grpc/grpc-js';
 import { afterEach, describe, expect, it, vi } from 'vitest';
 import { SnapshotterError } from '../../src/errors.js';
+import type { CompareSides } from '../../src/layers/index.js';
 import type { ResponseOf, SnapshotsMethods } from '../../src/protocol/index.js';
 import type { SnapshotInfo } from '../../src/snapshots/index.js';
-import { info, startWorld, toAsync, within, type World, type WorldOptions } from './world.js';
+import { comparedSides, info, startWorld, target, toAsync, within, type World, type WorldOptions } from './world.js';
 
 type SnapshotsPage = ResponseOf<SnapshotsMethods['List']>;
 
@@ -275,7 +276,7 @@ describe('the Diff service', () => {
 
   it('applies the layer to the target of the mounts, in the namespace of the call', async () => {
     const apply = vi.fn(() => Promise.resolve({ mediaType: 'tar', digest: 'sha256:e', size: 2 ** 40 }));
-    const extractTarget = vi.fn(() => Promise.resolve({ folder: '/t' }));
+    const extractTarget = vi.fn(() => Promise.resolve(target));
     await start({ snapshotter: { extractTarget }, apply });
     const metadata = new Metadata();
     metadata.set('containerd-namespace', 'k8s.io');
@@ -286,17 +287,17 @@ describe('the Diff service', () => {
     expect(extractTarget).toHaveBeenCalledWith([mount]);
     expect(apply).toHaveBeenCalledWith({
       descriptor: { ...descriptor, size: 5_000_000_000 },
-      target: { folder: '/t' },
+      target,
       namespace: 'k8s.io',
       signal: any,
     });
   });
 
   it('uses the configured namespace for a call that brings none', async () => {
-    const apply = vi.fn(({ namespace }: { namespace: string }) =>
-      Promise.resolve({ mediaType: namespace, digest: '', size: 0 }),
+    const apply = vi.fn(({ namespace }: { namespace?: string | undefined }) =>
+      Promise.resolve({ mediaType: namespace ?? '', digest: '', size: 0 }),
     );
-    await start({ snapshotter: { extractTarget: () => Promise.resolve({ folder: '' }) }, apply });
+    await start({ snapshotter: { extractTarget: () => Promise.resolve(target) }, apply });
     expect((await world.diff.unary('Apply', request, within)).applied?.mediaType).toBe('fallback');
   });
 
@@ -317,12 +318,12 @@ describe('the Diff service', () => {
   const comparison = { left: [mount], right: [mount, mount], mediaType: 'm', ref: 'r', labels: { l: 'v' } };
 
   it('compares the sides of the mounts, under the lease of the call, not later than the source date epoch', async () => {
-    const compare = vi.fn(async ({ sides }: { sides: () => Promise<{ between: string }> }) => ({
-      mediaType: (await sides()).between,
+    const compare = vi.fn(async ({ sides }: { sides: () => Promise<CompareSides> }) => ({
+      mediaType: (await sides()).temporary('left and right'),
       digest: 'sha256:d',
       size: 7,
     }));
-    const compareSides = vi.fn(() => Promise.resolve({ between: 'left and right' }));
+    const compareSides = vi.fn(() => Promise.resolve(comparedSides));
     await start({ snapshotter: { compareSides }, compare });
     const metadata = new Metadata();
     metadata.set('containerd-namespace', 'k8s.io');

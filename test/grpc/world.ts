@@ -3,20 +3,17 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { Client, credentials, type ClientOptions } from '@grpc/grpc-js';
 import { startServer, type DifferPort, type RunningServer, type SnapshotterPort } from '../../src/grpc/index.js';
+import type { CompareSides, ExtractTarget } from '../../src/layers/index.js';
 import { silentLogger, type Logger } from '../../src/log.js';
 import { diffService, loadDefinitions, ServiceClient, snapshotsService } from '../../src/protocol/index.js';
 import type { SnapshotInfo } from '../../src/snapshots/index.js';
 
-export interface Target {
-  readonly folder: string;
-}
-
-export interface Sides {
-  readonly between: string;
-}
+/** The services hand these two on and do not look into them. */
+export const target = { id: 7 } as ExtractTarget;
+export const comparedSides = { temporary: (purpose) => purpose } as CompareSides;
 
 /** A snapshotter whose methods a test sets; one that it does not set fails. */
-export function fakeSnapshotter(given: Partial<SnapshotterPort<Target, Sides>>): SnapshotterPort<Target, Sides> {
+export function fakeSnapshotter(given: Partial<SnapshotterPort>): SnapshotterPort {
   const unset = () => Promise.reject(new Error('this test did not expect that call'));
   return {
     ready: Promise.resolve(),
@@ -47,9 +44,9 @@ export async function* toAsync<T>(items: Iterable<T>): AsyncGenerator<T> {
 }
 
 export interface WorldOptions {
-  readonly snapshotter?: Partial<SnapshotterPort<Target, Sides>>;
-  readonly apply?: DifferPort<Target, Sides>['apply'];
-  readonly compare?: DifferPort<Target, Sides>['compare'];
+  readonly snapshotter?: Partial<SnapshotterPort>;
+  readonly apply?: DifferPort['apply'];
+  readonly compare?: DifferPort['compare'];
   readonly log?: Logger;
   readonly drainMs?: number;
   readonly client?: ClientOptions;

@@ -7,7 +7,7 @@ import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { commandScript } from '../../src/vm/command.js';
 import { cpioArchive, fileMode, folderMode } from '../../src/vm/cpio.js';
 import { buildInitramfs } from '../../src/vm/initramfs.js';
-import type { GuestSetup } from '../../src/vm/plan.js';
+import type { GuestSetup } from '../../src/vm/setup.js';
 
 describe('the initramfs', () => {
   let folder: string;

@@ -1,8 +1,8 @@
-import type { Content, NamedLayer } from '../../containerd/index.js';
+import type { Content, ManifestLayer } from '../../containerd/index.js';
 import { isCode } from '../../errors.js';
 import type { ExpectedLayer } from '../../layers/index.js';
 import type { Logger } from '../../log.js';
-import { isDigest, type Descriptor, type Digest } from '../../vocabulary.js';
+import { isDigest, type Descriptor, type Digest, type Labels } from '../../vocabulary.js';
 import { detectArriving } from '../compression.js';
 import type { LayerConverter, PreparedLayer } from '../convert.js';
 import { layerFormatOf, type LayerFormat } from '../media-types.js';
@@ -19,7 +19,7 @@ export type ContentAhead = Pick<
   'layersAfter' | 'layersWith' | 'completed' | 'downloads' | 'openDownload' | 'begun'
 > & {
   /** Rejects with `not-found` while the blob is not complete. */
-  info(digest: Digest, namespace: string | undefined, signal: AbortSignal): Promise<unknown>;
+  info(...blob: Parameters<Content['info']>): Promise<{ readonly labels: Labels }>;
 };
 
 interface LookoutOptions {
@@ -43,7 +43,7 @@ interface Present {
 interface Look {
   present: Present;
   /** The layers that it will ask for, once the image is found. */
-  next?: readonly NamedLayer[];
+  next?: readonly ManifestLayer[];
   running: boolean;
   /** Something changed while it ran. */
   again: boolean;
@@ -156,7 +156,7 @@ export class Lookout implements LayersAhead {
   }
 
   /** Undefined while the image is not known. */
-  async #next({ digest, layer }: Present): Promise<readonly NamedLayer[] | undefined> {
+  async #next({ digest, layer }: Present): Promise<readonly ManifestLayer[] | undefined> {
     const { content } = this.#options;
     const { namespace } = layer;
     if (digest !== undefined) {
@@ -190,7 +190,7 @@ export class Lookout implements LayersAhead {
     }
   }
 
-  #start({ descriptor, diffId }: NamedLayer, digest: Digest, look: Look): void {
+  #start({ descriptor, diffId }: ManifestLayer, digest: Digest, look: Look): void {
     const format = formatIfKnown(descriptor);
     this.#fetches.forget(digest);
     if (!format || !this.#mayStart(digest, look, this.#conversions)) return;
@@ -200,7 +200,7 @@ export class Lookout implements LayersAhead {
   }
 
   /** Without a diff ID there would be no proof that what was read early is what the blob became. */
-  async #follow({ descriptor, diffId }: NamedLayer, digest: Digest, look: Look): Promise<void> {
+  async #follow({ descriptor, diffId }: ManifestLayer, digest: Digest, look: Look): Promise<void> {
     const format = formatIfKnown(descriptor);
     if (!format || format === 'erofs' || diffId === undefined) return;
     if (descriptor.size < leastFollowedBytes || !this.#mayStart(digest, look, this.#followings)) return;

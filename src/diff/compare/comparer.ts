@@ -1,4 +1,5 @@
 import { createHash } from 'node:crypto';
+import type { ContentWriter } from '../../containerd/index.js';
 import { errnoOf, SnapshotterError } from '../../errors.js';
 import { asSnapshotterError } from '../../host/index.js';
 import { Slots } from '../../jobs.js';
@@ -16,31 +17,9 @@ import { writtenMediaType } from './media-type.js';
 import { changesBetween } from './trees.js';
 import { changesOfUpper, UpperIsNotEnough } from './upper.js';
 
-/** What is known of a blob once all of it was written. */
-export interface FinishedBlob {
-  readonly digest: Digest;
-  /** Bytes. */
-  readonly size: number;
-  readonly labels: Labels;
-}
-
-/** What Diff needs of a content store: to take a blob whose digest is known only at its end, and to keep it. */
-export interface BlobsPort {
-  write(blob: {
-    /** Empty for one of its own. */
-    readonly ref: string;
-    readonly content: Bytes;
-    /** Called when `content` has ended. */
-    readonly finished: () => FinishedBlob;
-    readonly namespace: string;
-    /** Under which the caller keeps what is made for it. */
-    readonly lease: string | undefined;
-    readonly signal: AbortSignal;
-  }): Promise<void>;
-}
-
 export interface LayerComparerOptions {
-  readonly blobs: BlobsPort;
+  /** Takes a blob whose digest is known only at its end, and keeps it. */
+  readonly blobs: Pick<ContentWriter, 'write'>;
   /** Bounds how many layers are made at once, together with conversions. */
   readonly slots: Slots;
   /** Milliseconds that one Diff may take once its turn has come. */

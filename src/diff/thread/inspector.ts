@@ -3,7 +3,7 @@ import type { WalkedTree, WalkOptions } from '../../erofs/index.js';
 import { SnapshotterError } from '../../errors.js';
 import { startThread } from '../../threads.js';
 import { within } from '../deadline.js';
-import { errorOf } from '../../failure.js';
+import { errorOf } from '../../thread-error.js';
 import type { Answer, Order } from './worker.js';
 import type { InspectionRequest, InspectionResult } from './inspection.js';
 import type { RelayRequest, RelayResult } from './relay.js';

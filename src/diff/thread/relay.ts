@@ -7,7 +7,7 @@ import type { TarEntry } from '../tar/entry.js';
 import { FirstPass, SecondPass, type Pass } from '../tar/passes.js';
 import { TarReader, type TarSink } from '../tar/reader.js';
 import type { LayerTree } from '../tar/tree.js';
-import { errorOf, type Failure } from '../../failure.js';
+import { errorOf, type ThreadError } from '../../thread-error.js';
 import { digestOf, type InspectionResult } from './inspection.js';
 import { Output } from './output.js';
 
@@ -28,7 +28,7 @@ export interface RelayRequest {
 interface RelayLimit {
   readonly bytes: number;
   /** What is wrong with something larger. */
-  readonly failure: Failure;
+  readonly failure: ThreadError;
 }
 
 export interface RelayResult extends InspectionResult {

@@ -1,7 +1,7 @@
 import { parentPort } from 'node:worker_threads';
 import { walkImage, type WalkedTree, type WalkOptions } from '../../erofs/index.js';
 import type { LayerTree } from '../tar/tree.js';
-import { failureOf, type Failure } from '../../failure.js';
+import { threadErrorOf, type ThreadError } from '../../thread-error.js';
 import { Inspection, type InspectionRequest, type InspectionResult } from './inspection.js';
 import { Relay, type RelayRequest, type RelayResult } from './relay.js';
 
@@ -17,7 +17,7 @@ export type Answer = { readonly id: number } & (
   | { readonly kind: 'result'; readonly result: InspectionResult }
   | { readonly kind: 'walked'; readonly tree: WalkedTree }
   | { readonly kind: 'relayed'; readonly result: RelayResult }
-  | { readonly kind: 'failure'; readonly failure: Failure }
+  | { readonly kind: 'failure'; readonly failure: ThreadError }
   /** A relay has handed on another stretch. */
   | { readonly kind: 'advanced' }
   /** A relay hands on no more: the tar has to be handed on once more, by its tree. */
@@ -75,7 +75,7 @@ function inspect(id: number, request: InspectionRequest): void {
 function walk(id: number, path: string, o: WalkOptions): void {
   walkImage(path, o).then(
     (tree) => answer({ id, kind: 'walked', tree }),
-    (error: unknown) => answer({ id, kind: 'failure', failure: failureOf(error, path) }),
+    (error: unknown) => answer({ id, kind: 'failure', failure: threadErrorOf(error, path) }),
   );
 }
 
@@ -148,7 +148,7 @@ function attempt(id: number, what: string, work: () => void): void {
     work();
   } catch (error) {
     end(id);
-    answer({ id, kind: 'failure', failure: failureOf(error, what) });
+    answer({ id, kind: 'failure', failure: threadErrorOf(error, what) });
   }
 }
 

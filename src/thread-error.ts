@@ -1,7 +1,7 @@
 import { errnoOf, SnapshotterError, type ErrorCode, type Facts } from './errors.js';
 
 /** An error on its way between threads: classes do not survive it, their fields do. */
-export interface Failure {
+export interface ThreadError {
   readonly code: ErrorCode;
   readonly message: string;
   readonly facts: Facts;
@@ -9,7 +9,7 @@ export interface Failure {
 }
 
 /** @param what was read, for errors of the system */
-export function failureOf(error: unknown, what: string): Failure {
+export function threadErrorOf(error: unknown, what: string): ThreadError {
   if (error instanceof SnapshotterError) {
     return { code: error.code, message: error.message, facts: error.facts, next: error.next };
   }
@@ -18,6 +18,6 @@ export function failureOf(error: unknown, what: string): Failure {
   return { code, message: `reading ${what} failed: ${message}`, facts: {}, next: undefined };
 }
 
-export function errorOf({ code, message, facts, next }: Failure): SnapshotterError {
+export function errorOf({ code, message, facts, next }: ThreadError): SnapshotterError {
   return new SnapshotterError(code, message, { facts, ...(next === undefined ? {} : { next }) });
 }

@@ -2,7 +2,7 @@ import { SnapshotterError } from '../errors.js';
 import { line, quote } from './command.js';
 import type { Share } from './shares.js';
 
-/** What the guest makes of its disks and streams: the variables of `guest/plan`. */
+/** What the guest makes of its disks and streams: the variables of `guest/setup`. */
 export interface GuestSetup {
   /** Disks: what is written over them is refused, kept in memory, or (with a writable disk) kept on that. */
   readonly root: 'minimal' | 'disks' | 'read-only';
@@ -30,8 +30,8 @@ function outputNames(streams: SetupStreams): readonly string[] {
   return streams.stderr ? ['stdout', 'stderr'] : ['stdout'];
 }
 
-/** The shell lines of `guest/plan`. @throws SnapshotterError `invalid-argument` for a size that tmpfs does not know. */
-export function planScript(setup: GuestSetup): Buffer {
+/** The shell lines of `guest/setup`. @throws SnapshotterError `invalid-argument` for a size that tmpfs does not know. */
+export function setupScript(setup: GuestSetup): Buffer {
   const { streams } = setup;
   const plain = streams.kind === 'plain';
   return variables({
