@@ -10,7 +10,7 @@ import { packageVersion } from '../../src/package.js';
 import { withScope, type Scope } from '../../src/scope.js';
 import { Snapshotter } from '../../src/snapshots/index.js';
 import { logOtherWords } from './other-words.js';
-import { firstSignal, ignoreOtherSignals } from './signals.js';
+import { firstSignal, logOtherSignals } from './signals.js';
 
 /** Milliseconds after which a conversion leaves its turn to others; most take less than five seconds. */
 const overtimeAfterMs = 20_000;
@@ -26,7 +26,7 @@ export async function serve(config: Config, log: Logger): Promise<void> {
     process.exit(1);
   });
   logOtherWords(log);
-  ignoreOtherSignals(log);
+  logOtherSignals(log);
   const stopped = firstSignal(log);
   log.info({ version: packageVersion(), config }, 'starting');
   const uid = process.geteuid?.() ?? 0;

@@ -18,12 +18,16 @@ export function firstSignal(log: Logger): Promise<NodeJS.Signals> {
   });
 }
 
+const otherSignals = ['SIGHUP', 'SIGUSR1', 'SIGUSR2'] as const;
+
 /**
  * A terminal that closes and tools that ask for a reload must not end the daemon; on SIGUSR1 Node would open its inspector, to
  * everybody on this host.
  */
-export function ignoreOtherSignals(log: Logger): void {
-  for (const ignored of ['SIGHUP', 'SIGUSR1', 'SIGUSR2'] as const) {
-    process.on(ignored, (signal) => log.info({ signal }, 'ignored a signal'));
-  }
+export function ignoreOtherSignals(): void {
+  for (const signal of otherSignals) process.on(signal, () => undefined);
+}
+
+export function logOtherSignals(log: Logger): void {
+  for (const ignored of otherSignals) process.on(ignored, (signal) => log.info({ signal }, 'ignored a signal'));
 }

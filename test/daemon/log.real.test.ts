@@ -113,4 +113,22 @@ requires(
     expect(stderr).not.toContain('Debugger');
     for (const signal of ['SIGHUP', 'SIGUSR1', 'SIGUSR2']) expect(stderr).toContain(`"signal":"${signal}"`);
   });
+
+  test('takes them for nothing as soon as it runs, while most of its code is still to be loaded', async () => {
+    const hooks = `export async function load(url, context, next) {
+      if (url.includes('/cmd/erofs-snapshotter/command.')) {
+        for (const signal of ['SIGHUP', 'SIGUSR1', 'SIGUSR2']) process.kill(process.pid, signal);
+        await new Promise((resolve) => setTimeout(resolve, 200));
+      }
+      return next(url, context);
+    }`;
+    const inUrl = (code: string) => `data:text/javascript,${encodeURIComponent(code)}`;
+    const register = `import { register } from 'node:module'; register(${JSON.stringify(inUrl(hooks))});`;
+    const { args, answers } = await place();
+    const daemon = new Daemon(args, { NODE_OPTIONS: `--import ${inUrl(register)}` });
+    await answers('one');
+    expect(await tcpListeners(daemon.pid)).toEqual([]);
+    daemon.kill('SIGTERM');
+    expect(await daemon.ended).toMatchObject({ code: 0, stderr: expect.not.stringContaining('Debugger') as string });
+  });
 });
