@@ -6,8 +6,10 @@ import type { Folder, Node } from './nodes.js';
 const linksMax = 255;
 /** Links followed in a row, as Linux allows. */
 const rowMax = 40;
-/** Components looked at for one layer; a large one of ordinary depth takes ten million. */
-const stepsMax = 100_000_000;
+/** Names looked at for one layer; a large one of ordinary depth takes ten million, and these take a few seconds. */
+const stepsMax = 30_000_000;
+/** Bytes of a link's target, or names of a path, that are as much work to take apart as one name is to look at. */
+const partsAStep = 16;
 
 /** What a path leads to: nothing there, or something that has nothing below it. */
 type Found = Node | 'nothing' | 'no folder';
@@ -15,16 +17,18 @@ type Found = Node | 'nothing' | 'no folder';
 /** Follows the links of a layer within it. */
 export class Resolver {
   readonly #root: Folder;
+  readonly #stepsMax: number;
   #steps = 0;
 
-  constructor(root: Folder) {
+  constructor(root: Folder, max = stepsMax) {
     this.#root = root;
+    this.#stepsMax = max;
   }
 
   /** Bounds the work that paths make. @throws SnapshotterError `invalid-argument` */
-  step(offset: number): void {
-    this.#steps += 1;
-    if (this.#steps > stepsMax) throw malformed('its paths are too long and too many to be followed', offset);
+  step(offset: number, steps = 1): void {
+    this.#steps += steps;
+    if (this.#steps > this.#stepsMax) throw malformed('its paths are too long and too many to be followed', offset);
   }
 
   /**
@@ -47,6 +51,7 @@ export class Resolver {
         if (typeof node === 'object' && node.kind === 'leaf' && node.type === '2') {
           links += 1;
           if (links > linksMax) throw circular(path, offset);
+          this.step(offset, (above.length + node.target.length) / partsAStep);
           above = withinRoot(above, node.target);
           at = this.#follow(above, offset);
         } else {
@@ -83,6 +88,7 @@ export class Resolver {
       if (node.kind === 'leaf' && node.type === '2') {
         row += 1;
         if (row > rowMax) throw circular(parts.join('/'), offset);
+        this.step(offset, (above.length + node.target.length + left.length) / partsAStep);
         left = [...withinRoot(above, node.target), ...left.reverse()].reverse();
         above = [];
         at = this.#root;

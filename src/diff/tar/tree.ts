@@ -12,6 +12,8 @@ interface TreeLimits {
   readonly names: number;
   /** Bytes of these names, targets of links and extended attributes. */
   readonly bytes: number;
+  /** See `Resolver`. */
+  readonly steps?: number;
 }
 
 /** Far above what images have; the worst tar within them takes less than 1 GiB. */
@@ -46,7 +48,7 @@ interface Place {
 export class LayerTree {
   readonly root = newFolder();
   readonly #limits: TreeLimits;
-  readonly #resolver = new Resolver(this.root);
+  readonly #resolver: Resolver;
   #entries = 0;
   #names = 0;
   #bytes = 0;
@@ -56,6 +58,7 @@ export class LayerTree {
 
   constructor(limits: TreeLimits = defaultLimits) {
     this.#limits = limits;
+    this.#resolver = new Resolver(this.root, limits.steps);
   }
 
   /** Why the steps so far do not make up the tree, if they do not: an entry replaced or changed what an earlier one had made. */

@@ -112,8 +112,8 @@ function seconds(sec: number, nsec: number): string {
 }
 
 /** @param block 512 zeros, which it fills */
-function header(block: Buffer, { path, type, link = '', attributes, ...more }: CanonicalEntry): Buffer {
-  const { size = 0, major = 0, minor = 0 } = more;
+function header(block: Buffer, entry: CanonicalEntry): Buffer {
+  const { path, type, link = '', attributes, size = 0, major = 0, minor = 0 } = entry;
   if (path.length <= nameSize) block.write(path, 0, 'latin1');
   octal(block, 100, 7, attributes.mode);
   octal(block, 108, 7, attributes.uid > idFieldMax ? 0 : attributes.uid);
@@ -131,9 +131,14 @@ function header(block: Buffer, { path, type, link = '', attributes, ...more }: C
 }
 
 function octal(block: Buffer, start: number, digits: number, value: number): void {
+  let at = start + digits - 1;
   let rest = value;
-  for (let at = start + digits - 1; at >= start; at--) {
+  for (; rest > 0x7fffffff; at--) {
     block[at] = 0x30 + (rest % 8);
     rest = Math.floor(rest / 8);
+  }
+  for (; at >= start; at--) {
+    block[at] = 0x30 + (rest & 7);
+    rest >>= 3;
   }
 }
