@@ -1,6 +1,6 @@
 import { isCode, SnapshotterError } from '../errors.js';
 import type { Digest } from '../vocabulary.js';
-import { orAborted } from './deadline.js';
+import { orAborted } from '../waiting.js';
 import type { Inspector } from './thread/inspector.js';
 
 /** The layer as a file on this machine, its digest not yet checked. */

@@ -1,7 +1,7 @@
 import { rm } from 'node:fs/promises';
 import type { Scope } from '../scope.js';
 import type { Descriptor, Digest } from '../vocabulary.js';
-import { withDeadline } from './deadline.js';
+import { withDeadline } from '../waiting.js';
 import type { LayerFormat } from './media-types.js';
 import type { Inspector, Inspectors } from './thread/inspector.js';
 

@@ -1,7 +1,7 @@
 import { isCode, SnapshotterError } from '../errors.js';
 import type { Implied, Superblock } from '../erofs/index.js';
 import { makePipe, type PipeEnd } from '../host/index.js';
-import { orAborted, within } from './deadline.js';
+import { orAborted, within } from '../waiting.js';
 import { threadErrorOf } from '../thread-error.js';
 import type { Inspector, Relaying } from './thread/inspector.js';
 import type { RelayRequest, RelayResult } from './thread/relay.js';

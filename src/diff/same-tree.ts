@@ -1,6 +1,6 @@
 import { isCode, SnapshotterError } from '../errors.js';
 import type { Conversion } from './conversion.js';
-import { orAborted } from './deadline.js';
+import { orAborted } from '../waiting.js';
 import type { RelayResult } from './thread/relay.js';
 
 /**

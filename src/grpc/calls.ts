@@ -10,6 +10,7 @@ import type {
 import { SnapshotterError } from '../errors.js';
 import type { Logger } from '../log.js';
 import { RefusedRequest, type ServerStream, type Unary } from '../protocol/index.js';
+import { orAborted, within } from '../waiting.js';
 import { failedCallOf, type FailedCall } from './errors.js';
 
 /** What a handler knows of the call besides its request. */
@@ -83,11 +84,11 @@ export class Calls {
 
   /** Waits for the running calls; after `limitMs` aborts what still runs, and gives that `graceMs` to clean up. */
   async drain(limitMs: number, graceMs: number): Promise<void> {
-    if (await endsWithin(this.#settled(), limitMs)) return;
+    if (await within(limitMs, this.#settled())) return;
     this.#options.log.warn({ calls: this.#running.size }, 'stopping calls that did not end in time');
     const reason = new SnapshotterError('unavailable', 'the daemon is stopping', { next: 'ask again when it is back' });
     for (const controller of this.#running.keys()) controller.abort(reason);
-    if (await endsWithin(this.#settled(), graceMs)) return;
+    if (await within(graceMs, this.#settled())) return;
     this.#options.log.error({ calls: this.#running.size }, 'calls did not end although they were stopped');
   }
 
@@ -176,25 +177,4 @@ function subjectOf(request: unknown): Record<string, string> {
   return Object.fromEntries(
     given.filter(([, value]) => value !== '').map(([field, value]) => [field, value.slice(0, 500)]),
   );
-}
-
-function orAborted<Result>(promise: Promise<Result>, signal: AbortSignal): Promise<Result> {
-  return new Promise((resolve, reject) => {
-    const aborted = () => reject(signal.reason as Error);
-    if (signal.aborted) aborted();
-    signal.addEventListener('abort', aborted, { once: true });
-    promise.then(resolve, reject).finally(() => signal.removeEventListener('abort', aborted));
-  });
-}
-
-async function endsWithin(work: Promise<void>, limitMs: number): Promise<boolean> {
-  let timer: NodeJS.Timeout | undefined;
-  const late = new Promise<false>((resolve) => {
-    timer = setTimeout(() => resolve(false), limitMs);
-  });
-  try {
-    return await Promise.race([work.then(() => true), late]);
-  } finally {
-    clearTimeout(timer);
-  }
 }

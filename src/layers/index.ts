@@ -1,4 +1,3 @@
-export { chainIdOf } from './chain-id.js';
 export {
   checkLayer,
   checkUnchanged,

@@ -1,8 +1,9 @@
 import { mkdir, writeFile } from 'node:fs/promises';
 
+import { chainIdOf } from '../chain-id.js';
 import { SnapshotterError } from '../errors.js';
 import { asSnapshotterError, diskUsage, syncFolder, wallClock } from '../host/index.js';
-import { chainIdOf, shareLayer, type HeldLayer, type LayerRecord } from '../layers/index.js';
+import { shareLayer, type HeldLayer, type LayerRecord } from '../layers/index.js';
 import type { SnapshotRecord } from '../metadata/index.js';
 import { isoOf } from '../timestamps.js';
 import { isDigest, snapshotRefLabel, type Digest } from '../vocabulary.js';

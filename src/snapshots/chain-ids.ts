@@ -1,4 +1,4 @@
-import { chainIdOf } from '../layers/index.js';
+import { chainIdOf } from '../chain-id.js';
 import type { MetadataStore, SnapshotRecord } from '../metadata/index.js';
 import type { Digest } from '../vocabulary.js';
 

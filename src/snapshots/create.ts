@@ -7,7 +7,7 @@ import { asSnapshotterError, syncFolder, wallClock } from '../host/index.js';
 import { checkKey, checkLabels, type Serve, type SnapshotRecord } from '../metadata/index.js';
 import { isoOf } from '../timestamps.js';
 import { newestFirst, oldestFirst, type Mount, type OldestFirst } from '../vocabulary.js';
-import { abortable } from './abortable.js';
+import { orAborted } from '../waiting.js';
 import { refuseWhatIsHere } from './adoptable.js';
 import type { Context } from './context.js';
 import { expectedLayerOf } from './extract-target.js';
@@ -74,7 +74,7 @@ async function gather(context: Context, role: Role, { parent, signal }: CreateRe
   const layers = await layersOfChain(context, parent);
   if (layers.length < 2) return { layers, merged: undefined };
   const merging = context.merged.ensure(context.paths.snapshot(parentRecord.id), pathsOf(layers, context.paths));
-  const outcome = await abortable(merging, signal);
+  const outcome = await orAborted(merging, signal);
   if (outcome.merged) return { layers, merged: { id: parentRecord.id, plan: outcome.plan } };
   context.log.warn(
     { parent, layers: layers.length, cause: outcome.cause },

@@ -2,7 +2,7 @@ import { writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 
 import { convertDirectory, layerUuid } from '../../src/erofs/index.js';
-import { chainIdOf } from '../../src/layers/index.js';
+import { chainIdOf } from '../../src/chain-id.js';
 import type { Snapshotter } from '../../src/snapshots/index.js';
 import { snapshotRefLabel, type Digest, type Labels, type Mount } from '../../src/vocabulary.js';
 

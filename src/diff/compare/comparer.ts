@@ -7,7 +7,7 @@ import type { CompareSides } from '../../layers/index.js';
 import type { Logger } from '../../log.js';
 import { withScope } from '../../scope.js';
 import { quiescedLabel, type Descriptor, type Digest, type Labels } from '../../vocabulary.js';
-import { withDeadline } from '../deadline.js';
+import { withDeadline } from '../../waiting.js';
 import { uncompressedLabel, type Compression } from '../media-types.js';
 import type { Changes } from './changes.js';
 import { compressed, type Bytes } from './compress.js';

@@ -2,7 +2,7 @@ import type { Worker } from 'node:worker_threads';
 import type { WalkedTree, WalkOptions } from '../../erofs/index.js';
 import { SnapshotterError } from '../../errors.js';
 import { startThread } from '../../threads.js';
-import { within } from '../deadline.js';
+import { within } from '../../waiting.js';
 import { errorOf } from '../../thread-error.js';
 import type { Answer, Order } from './worker.js';
 import type { InspectionRequest, InspectionResult } from './inspection.js';

@@ -1,19 +1,13 @@
-import { createHash } from 'node:crypto';
+import { chainIdOf } from '../../chain-id.js';
 import { mapOldestFirst, type Digest, type OldestFirst } from '../../vocabulary.js';
 
 /** Where containerd keeps what spfs uses. */
 export const spfsNamespace = 'spfs';
 
-/**
- * The name of each link of a chain, by the OCI image specification's rule for chain IDs: the first layer's diff ID, then the
- * digest of `<chain ID so far> <next diff ID>`. So a stack and an image of the same layers are the same snapshots.
- */
+/** The name of each link of a chain: its chain ID. So a stack and an image of the same layers are the same snapshots. */
 export function chainNames(layers: OldestFirst<Digest>): OldestFirst<Digest> {
   let below: Digest | undefined;
-  return mapOldestFirst(layers, (layer) => {
-    below = below === undefined ? layer : `sha256:${createHash('sha256').update(`${below} ${layer}`).digest('hex')}`;
-    return below;
-  });
+  return mapOldestFirst(layers, (layer) => (below = chainIdOf(below, layer)));
 }
 
 /** One layer of a stack and the snapshot that it becomes. */

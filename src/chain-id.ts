@@ -1,6 +1,6 @@
 import { hash } from 'node:crypto';
 
-import type { Digest } from '../vocabulary.js';
+import type { Digest } from './vocabulary.js';
 
 /**
  * OCI's chain ID of a layer on a chain: what the layers below and this one are together.

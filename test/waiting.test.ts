@@ -1,6 +1,6 @@
 import { describe, expect, it } from 'vitest';
-import { abortable } from '../../src/snapshots/abortable.js';
-import { KeyLocks } from '../../src/key-locks.js';
+import { orAborted, within } from '../src/waiting.js';
+import { KeyLocks } from '../src/key-locks.js';
 
 /** A promise that a test settles. */
 function deferred<T>() {
@@ -45,17 +45,17 @@ describe('work on one key', () => {
 
 describe('waiting for work that others wait for too', () => {
   it('gives what the work gives, with a signal and without', async () => {
-    expect(await abortable(Promise.resolve(1), undefined)).toBe(1);
-    expect(await abortable(Promise.resolve(2), new AbortController().signal)).toBe(2);
-    const failing = abortable(Promise.reject(new Error('no')), new AbortController().signal);
+    expect(await orAborted(Promise.resolve(1), undefined)).toBe(1);
+    expect(await orAborted(Promise.resolve(2), new AbortController().signal)).toBe(2);
+    const failing = orAborted(Promise.reject(new Error('no')), new AbortController().signal);
     await expect(failing).rejects.toThrow('no');
   });
 
   it('ends with the signal’s reason while the work goes on for the others', async () => {
     const work = deferred<string>();
     const controller = new AbortController();
-    const mine = abortable(work.promise, controller.signal);
-    const other = abortable(work.promise, undefined);
+    const mine = orAborted(work.promise, controller.signal);
+    const other = orAborted(work.promise, undefined);
     controller.abort(new Error('gone'));
     await expect(mine).rejects.toThrow('gone');
     work.resolve('done');
@@ -64,9 +64,17 @@ describe('waiting for work that others wait for too', () => {
 
   it('does not begin to wait when the signal has aborted already, nor lets a late failure of the work go unhandled', async () => {
     const work = deferred<string>();
-    await expect(abortable(work.promise, AbortSignal.abort(new Error('before')))).rejects.toThrow('before');
+    await expect(orAborted(work.promise, AbortSignal.abort(new Error('before')))).rejects.toThrow('before');
     work.reject(new Error('late'));
     // An unhandled rejection would fail the whole run.
     await new Promise(setImmediate);
+  });
+});
+
+describe('waiting no longer than a time', () => {
+  it('tells whether the work has ended, and fails as the work fails', async () => {
+    expect(await within(60_000, Promise.resolve())).toBe(true);
+    expect(await within(1, deferred().promise)).toBe(false);
+    await expect(within(60_000, Promise.reject(new Error('no')))).rejects.toThrow('no');
   });
 });
