@@ -20,10 +20,12 @@ export const errorCodes = [
 export type ErrorCode = (typeof errorCodes)[number];
 
 /** What an error knows: the key, path, tool, exit status, tail of stderr and the like. */
-export type Facts = Readonly<Record<string, string | number | boolean | readonly string[]>>;
+export type Facts = Readonly<Record<string, Fact>>;
+type Fact = string | number | boolean | readonly string[];
 
 export interface ErrorDetails {
-  readonly facts?: Facts;
+  /** One that is undefined is not known, and left out. */
+  readonly facts?: Readonly<Record<string, Fact | undefined>>;
   /** What the user can do next: a sentence without a full stop, starting in lower case. */
   readonly next?: string;
   readonly cause?: unknown;
@@ -42,7 +44,8 @@ export class SnapshotterError extends Error {
     super(message, details.cause === undefined ? undefined : { cause: details.cause });
     this.name = 'SnapshotterError';
     this.code = code;
-    this.facts = details.facts ?? {};
+    const known = Object.entries(details.facts ?? {}).filter((fact): fact is [string, Fact] => fact[1] !== undefined);
+    this.facts = Object.fromEntries(known);
     this.next = details.next;
   }
 

@@ -19,5 +19,5 @@ export function threadErrorOf(error: unknown, what: string): ThreadError {
 }
 
 export function errorOf({ code, message, facts, next }: ThreadError): SnapshotterError {
-  return new SnapshotterError(code, message, { facts, ...(next === undefined ? {} : { next }) });
+  return new SnapshotterError(code, message, { facts, next });
 }

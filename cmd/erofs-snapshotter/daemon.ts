@@ -87,8 +87,7 @@ async function listen(config: Config, log: Logger, scope: Scope): Promise<Snapsh
   };
 
   const { address, socketGid } = config;
-  const group = socketGid === undefined ? {} : { socketGid };
-  const server = await startServer({ address, ...group, snapshotter, differ, defaultNamespace, log });
+  const server = await startServer({ address, socketGid, snapshotter, differ, defaultNamespace, log });
   scope.defer('server', () => server.drain());
   tellServiceManager(log);
   return snapshotter;

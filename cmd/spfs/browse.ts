@@ -122,7 +122,7 @@ function jsonOf({ name, file, target }: Listing) {
     size: file.size,
     mtime: timeOf(file.mtime),
     ...(target === undefined ? {} : bytesOrText('target', target)),
-    ...(file.device === undefined ? {} : { device: file.device }),
+    device: file.device,
   };
 }
 

@@ -11,7 +11,7 @@ export const usageStatus = 2;
 export class UsageError extends Error {
   readonly next: string | undefined;
 
-  constructor(message: string, details: { readonly next?: string | undefined; readonly cause?: unknown } = {}) {
+  constructor(message: string, details: { readonly next?: string; readonly cause?: unknown } = {}) {
     super(message, { cause: details.cause });
     this.next = details.next;
   }

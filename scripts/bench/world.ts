@@ -44,7 +44,7 @@ const builtInErofs = `
  */
 export async function startWorld(scope: Scope): Promise<Pick<World, 'rig' | 'withoutErofs'>> {
   const start = async (moreConfig?: string) => {
-    const rig = await startRig({ ...(moreConfig === undefined ? {} : { moreConfig }) });
+    const rig = await startRig({ moreConfig });
     scope.defer('rig', () => rig.close());
     return rig;
   };

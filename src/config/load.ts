@@ -12,7 +12,7 @@ export interface Config extends Omit<ValuesOf<typeof settings>, 'socketGid'> {
 
 export interface ConfigSources extends Pick<Given<SettingName>, 'flags' | 'environment'> {
   /** `--config`: a file that must exist. */
-  readonly configFile?: string | undefined;
+  readonly configFile?: string;
   /** Another place for the file that is read when `configFile` is not given; for tests. */
   readonly defaultConfigFile?: string;
 }
@@ -49,7 +49,7 @@ function refuseUnknown(path: string, keys: readonly string[]): void {
   if (unknown === undefined) return;
   const nearest = nearestKey(unknown, known);
   throw new SnapshotterError('invalid-argument', `file ${path} key ${unknown}: there is no such setting`, {
-    facts: { path, key: unknown, ...(nearest === undefined ? {} : { nearest }) },
+    facts: { path, key: unknown, nearest },
     next: nearest === undefined ? `the settings are ${known.join(', ')}` : `the nearest one is ${nearest}`,
   });
 }

@@ -22,7 +22,7 @@ export interface LayerDifferOptions extends ConverterOptions {
 export interface ApplyOptions {
   readonly descriptor: Descriptor;
   readonly target: ExtractTarget;
-  readonly namespace?: string | undefined;
+  readonly namespace?: string;
   readonly signal: AbortSignal;
 }
 

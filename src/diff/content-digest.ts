@@ -50,7 +50,7 @@ export class ContentDigest {
 
 export function wrongDigest(expected: Digest, found: Digest | undefined, path: string): SnapshotterError {
   return new SnapshotterError('data-loss', `the layer's content has digest ${found}, and ${expected} was expected`, {
-    facts: { expected, path, ...(found === undefined ? {} : { found }) },
+    facts: { expected, path, found },
     next: 'remove the image and pull it again',
   });
 }

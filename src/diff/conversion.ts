@@ -10,10 +10,10 @@ export interface ConversionRequest {
   readonly descriptor: Descriptor;
   readonly digest: Digest;
   /** What the image's configuration says of the layer's tar, if known. A tar that hashes to it needs no further proof. */
-  readonly diffId?: Digest | undefined;
+  readonly diffId?: Digest;
   /** As the media type states it; of a tar, the bytes decide how it is compressed. */
   readonly format: LayerFormat;
-  readonly namespace?: string | undefined;
+  readonly namespace?: string;
   /** An unused path on the filesystem where the layer will have its place. */
   readonly temporary: (purpose: string) => string;
   readonly signal: AbortSignal;

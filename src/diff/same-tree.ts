@@ -16,7 +16,7 @@ export async function requireSameTree(c: Conversion, { seed, sum, entries }: Rel
       {
         facts: { layer: c.digest, entries },
         next: "keep the layer and report this: the fault is this program's or mkfs.erofs'",
-        ...(cause === undefined ? {} : { cause }),
+        cause,
       },
     );
   const walk = c.inspector.walk(c.output, { seed, maximumEntries: entries }).catch((error: unknown) => {

@@ -8,7 +8,7 @@ export interface ContentOptions {
   readonly output: number;
   /** Milliseconds, for the whole file. */
   readonly deadlineMs: number;
-  readonly signal?: AbortSignal | undefined;
+  readonly signal?: AbortSignal;
 }
 
 /**

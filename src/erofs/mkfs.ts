@@ -14,7 +14,7 @@ export interface ImageOptions {
   /** A temporary name chosen by the caller, who publishes the image. Replaced if it exists, removed on failure. */
   readonly output: string;
   readonly deadlineMs: number;
-  readonly signal?: AbortSignal | undefined;
+  readonly signal?: AbortSignal;
 }
 
 export interface ConvertOptions extends ImageOptions {
@@ -79,7 +79,7 @@ export async function convertDirectory(o: ConvertDirectoryOptions): Promise<Supe
   return makeImage(o, {
     what,
     args: convertDirectoryArguments({ output, uuid, directory, chunks }),
-    ...(mountNamespace === undefined ? {} : { mountNamespace }),
+    mountNamespace,
     check: async () => {
       const superblock = await verifyLayer(output, uuid);
       const dig = !chunks && files.holes >= worthwhileHoles;
@@ -112,7 +112,7 @@ export async function makeImage<T>({ output, deadlineMs, signal }: ImageOptions,
       signal,
       what,
       env: clocklessEnvironment,
-      ...(mountNamespace === undefined ? {} : { mountNamespace }),
+      mountNamespace,
       ...(stdin === undefined ? {} : { stdin: stdin.fd, onStart: () => stdin.close() }),
     });
     try {

@@ -8,7 +8,7 @@ import type { WalkedTree, WalkOptions } from './walk.js';
 export interface TreeCheckOptions extends Omit<WalkOptions, 'thorough'> {
   /** Milliseconds. */
   readonly deadlineMs: number;
-  readonly signal?: AbortSignal | undefined;
+  readonly signal?: AbortSignal;
 }
 
 /** MiB of objects; a walk of ten million directories needs less. */

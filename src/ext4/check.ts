@@ -9,10 +9,10 @@ export interface CheckOptions {
    * Given when a frozen guest still holds the image, which is then not written: a path for a copy of its metadata, in which a
    * journal can be replayed. Without it no guest has the image, and its own journal is replayed.
    */
-  readonly copy?: string | undefined;
+  readonly copy?: string;
   /** Milliseconds that each step may take. */
   readonly deadlineMs: number;
-  readonly signal?: AbortSignal | undefined;
+  readonly signal?: AbortSignal;
 }
 
 /** Bytes of memory that e2fsck may take, and what it may take more for each byte of the image: bitmaps of 8 TiB are large. */

@@ -12,7 +12,7 @@ export interface ExtractOptions {
   readonly name: string;
   /** Where its copy is made: a path where nothing is yet, in a folder that only root may enter. */
   readonly target: string;
-  readonly signal?: AbortSignal | undefined;
+  readonly signal?: AbortSignal;
 }
 
 const rootInode = 2;

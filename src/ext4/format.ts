@@ -15,7 +15,7 @@ export interface FormatOptions {
   readonly image: string;
   readonly bytes: number;
   readonly root: RootAttributes;
-  readonly signal?: AbortSignal | undefined;
+  readonly signal?: AbortSignal;
 }
 
 /**

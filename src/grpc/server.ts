@@ -76,7 +76,7 @@ export async function startServer(options: ServerOptions): Promise<RunningServer
   const bind = promisify(server.bindAsync.bind(server));
   const socket = await openSocket({
     path: options.address,
-    ...(options.socketGid === undefined ? {} : { groupId: options.socketGid }),
+    groupId: options.socketGid,
     bind: async (path) => {
       await bind(`unix:${path}`, ServerCredentials.createInsecure());
     },

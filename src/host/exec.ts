@@ -1,7 +1,7 @@
 import { existsSync } from 'node:fs';
 import type { Writable } from 'node:stream';
 import { execa, type Options } from 'execa';
-import { SnapshotterError, type Facts } from '../errors.js';
+import { SnapshotterError, type ErrorDetails } from '../errors.js';
 import { killGroup } from './processes.js';
 import { isOutOfSpace } from './space.js';
 import { Tail } from './tail.js';
@@ -9,7 +9,7 @@ import { Tail } from './tail.js';
 export interface RunOptions {
   /** Milliseconds the tool may take, all its descendants included. */
   readonly deadlineMs: number;
-  readonly signal?: AbortSignal | undefined;
+  readonly signal?: AbortSignal;
   readonly cwd?: string;
   /** Added to the daemon's own environment; undefined removes a variable. */
   readonly env?: Readonly<Record<string, string | undefined>>;
@@ -111,7 +111,7 @@ function commandLine(tool: string, args: readonly string[], o: RunOptions): [str
 
 function childOptions(o: RunOptions) {
   return {
-    ...(o.cwd === undefined ? {} : { cwd: o.cwd }),
+    cwd: o.cwd,
     // Messages are read for causes such as a full disk, so they must not be translated.
     env: { LC_ALL: 'C', ...o.env },
     ...(o.input === undefined ? { stdin: inputOf(o) } : { input: o.input }),
@@ -193,9 +193,9 @@ function killRunning(): void {
 }
 
 interface FailedRun {
-  readonly code?: string | undefined;
-  readonly exitCode?: number | undefined;
-  readonly signal?: string | undefined;
+  readonly code?: string;
+  readonly exitCode?: number;
+  readonly signal?: string;
   readonly stderr: string;
   readonly cause?: unknown;
 }
@@ -206,12 +206,12 @@ function failedAs({ code, exitCode, signal, cause }: Omit<FailedRun, 'stderr'>, 
 
 function failure(tool: string, args: readonly string[], o: RunOptions, failed: FailedRun): SnapshotterError {
   const { code, exitCode, signal, stderr } = failed;
-  const facts: Facts = {
+  const facts: ErrorDetails['facts'] = {
     tool,
     args,
-    ...(exitCode === undefined ? {} : { exitCode }),
-    ...(signal === undefined ? {} : { signal }),
-    ...(stderr === '' ? {} : { stderr }),
+    exitCode,
+    signal,
+    stderr: stderr === '' ? undefined : stderr,
   };
   if (exitCode === undefined && signal === undefined) return notStarted(tool, o, facts, failed);
   if (o.mountNamespace !== undefined && exitCode === notFoundByWrapper) return notStarted(tool, o, facts, missingTool);
@@ -224,7 +224,7 @@ function failure(tool: string, args: readonly string[], o: RunOptions, failed: F
   return new SnapshotterError('internal', message, { facts });
 }
 
-function notStarted(tool: string, o: RunOptions, facts: Facts, failed: FailedRun): SnapshotterError {
+function notStarted(tool: string, o: RunOptions, facts: ErrorDetails['facts'], failed: FailedRun): SnapshotterError {
   // A missing working folder is ENOENT as well.
   const missing = failed.code === 'ENOENT' && (o.cwd === undefined || existsSync(o.cwd));
   if (missing || failed.code === 'EACCES') {

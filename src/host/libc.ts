@@ -83,7 +83,7 @@ function check<T extends number | bigint>(result: T, call: string, path?: string
     code,
     errno: -number,
     syscall: call,
-    ...(path === undefined ? {} : { path: path.toString() }),
+    path: path?.toString(),
   });
 }
 

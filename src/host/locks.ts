@@ -77,7 +77,7 @@ async function heldBy(path: string, file: FileHandle): Promise<SnapshotterError>
   const pid = /^\d+/.exec(buffer.toString('latin1', 0, bytesRead))?.[0];
   const holder = pid === undefined ? 'another process' : `process ${pid}`;
   return new SnapshotterError('failed-precondition', `${path} is locked by ${holder}`, {
-    facts: { path, ...(pid === undefined ? {} : { pid: Number(pid) }) },
+    facts: { path, pid: pid === undefined ? undefined : Number(pid) },
     next: 'stop that process first',
   });
 }

@@ -23,7 +23,7 @@ interface MountRequest {
   readonly target: string;
   readonly type: string;
   readonly options?: readonly string[];
-  readonly signal?: AbortSignal | undefined;
+  readonly signal?: AbortSignal;
 }
 
 /**

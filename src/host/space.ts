@@ -35,7 +35,7 @@ export function asSnapshotterError(error: unknown, what: string, path = pathOf(e
   const message = error instanceof Error ? error.message : String(error);
   if (!isOutOfSpace(errnoOf(error))) {
     return new SnapshotterError('internal', `${what} failed: ${message}`, {
-      facts: path === undefined ? {} : { path },
+      facts: { path },
       cause: error,
     });
   }
@@ -48,7 +48,7 @@ export function outOfSpace(what: string, path: string | undefined, cause: unknow
   const where = path === undefined ? '' : ` at ${path}`;
   const left = free === undefined ? '' : `, where ${free} bytes are free`;
   return new SnapshotterError('resource-exhausted', `${what} failed: no disk space is left${where}${left}`, {
-    facts: { ...(path === undefined ? {} : { path }), ...(free === undefined ? {} : { freeBytes: free }) },
+    facts: { path, freeBytes: free },
     next: 'free disk space and try again',
     cause,
   });

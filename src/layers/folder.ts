@@ -18,9 +18,9 @@ export interface LayerRecord {
   /** Size of the image in blocks of 4096 bytes. */
   readonly blocks: number;
   /** The rules of its conversion, see `conversionRules`; absent when a release before them made it. */
-  readonly rules?: number | undefined;
+  readonly rules?: number;
   /** Where it came from, when Apply made it. */
-  readonly applied?: AppliedLayer | undefined;
+  readonly applied?: AppliedLayer;
 }
 
 export interface AppliedLayer {

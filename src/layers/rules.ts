@@ -6,6 +6,6 @@
 export const conversionRules = 1;
 
 /** Whether what a layer shows is what its conversion now would show. */
-export function isConvertedAsNow({ rules }: { readonly rules?: number | undefined }): boolean {
+export function isConvertedAsNow({ rules }: { readonly rules?: number }): boolean {
   return rules !== undefined && rules >= conversionRules;
 }

@@ -16,7 +16,7 @@ export interface Places {
   /** What it is called in messages about its default. */
   readonly name: string;
   /** With its hyphens. */
-  readonly flag?: string | undefined;
+  readonly flag?: string;
   /** Groups of names, of which variables come before keys of files. */
   readonly names: readonly { readonly variables: readonly string[]; readonly keys: readonly string[] }[];
 }

@@ -23,7 +23,7 @@ export interface RunPlaces {
   /** Mounts answers of Views. */
   readonly stack: readonly Mount[];
   /** Absent: the minimal root of ours. */
-  readonly root?: readonly Mount[] | undefined;
+  readonly root?: readonly Mount[];
 }
 
 interface PlacedBind extends LiveBind {

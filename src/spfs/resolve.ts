@@ -46,9 +46,9 @@ function placed(error: SnapshotterError, item: DigestItem | ReferenceItem): Snap
   return new SnapshotterError(error.code, place === '' ? error.message : `${place}: ${error.message}`, {
     facts: {
       ...error.facts,
-      ...(file === undefined ? {} : { file }),
-      ...(line === undefined ? {} : { line }),
-      ...(field === undefined ? {} : { field }),
+      file,
+      line,
+      field,
     },
     next: hint ?? error.next,
     cause: error,

@@ -8,16 +8,16 @@ export interface Machine {
   readonly accelerator: Accelerator;
   readonly memoryMiB: number;
   /** Default 1. */
-  readonly cpus?: number | undefined;
+  readonly cpus?: number;
   /** What lists of processes call it. */
-  readonly name?: string | undefined;
+  readonly name?: string;
   readonly vmlinuz: string;
   readonly initramfs: string;
   readonly disks: readonly Disk[];
   /** The names of the virtio ports. */
   readonly ports: readonly string[];
   /** The socket of the virtiofsd that shares what is live. */
-  readonly shareSocket?: string | undefined;
+  readonly shareSocket?: string;
   /** Hex digits that mark the end of an output. */
   readonly token: string;
 }

@@ -24,18 +24,18 @@ import { findVirtiofsd, readyMessage, replacedMessage, virtiofsdCommand } from '
 export interface Boot {
   readonly kernel: GuestKernel;
   readonly busybox: string;
-  readonly virtiofsd?: string | undefined;
+  readonly virtiofsd?: string;
   readonly disks: readonly Disk[];
   readonly setup: GuestSetup;
   /** Absent, with the streams: the guest only shows that it can boot. */
-  readonly command?: GuestCommand | undefined;
-  readonly streams?: PlainStreams | TerminalStreams | undefined;
-  readonly memoryMiB?: number | undefined;
-  readonly cpus?: number | undefined;
-  readonly name?: string | undefined;
-  readonly bootTimeoutMs?: number | undefined;
-  readonly timeoutMs?: number | undefined;
-  readonly signal?: AbortSignal | undefined;
+  readonly command?: GuestCommand;
+  readonly streams?: PlainStreams | TerminalStreams;
+  readonly memoryMiB?: number;
+  readonly cpus?: number;
+  readonly name?: string;
+  readonly bootTimeoutMs?: number;
+  readonly timeoutMs?: number;
+  readonly signal?: AbortSignal;
   readonly log: Logger;
 }
 

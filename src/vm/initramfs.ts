@@ -15,8 +15,8 @@ export interface InitramfsContent {
   readonly disks: readonly Disk[];
   readonly setup: GuestSetup;
   /** Absent: the guest reports as soon as it runs, and powers off. */
-  readonly command?: GuestCommand | undefined;
-  readonly signal?: AbortSignal | undefined;
+  readonly command?: GuestCommand;
+  readonly signal?: AbortSignal;
 }
 
 const folders = ['bin', 'dev', 'proc', 'sys', 'guest', 'modules', 'l', 'writable', 'skeleton', 'root'];

@@ -9,12 +9,12 @@ import { ModuleTree } from './module-tree.js';
 
 export interface KernelChoice {
   /** Path of a kernel image; default: the one that this host runs, else the newest installed one that serves. */
-  readonly kernel?: string | undefined;
+  readonly kernel?: string;
   /**
    * Folder of its modules: `/lib/modules/<release>` with what depmod wrote, or one as scripts/setup makes it, whose load order
    * lies beside it as `<folder>.order`. Default: found by the kernel's name, or beside it.
    */
-  readonly modules?: string | undefined;
+  readonly modules?: string;
 }
 
 /** Without these, as modules or built in, a guest finds no disks, no ports, or no layers. */

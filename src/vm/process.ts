@@ -5,8 +5,8 @@ import { ConsoleTail } from './tail.js';
 
 /** How a process ended: one of the two is there. */
 export interface Ending {
-  readonly exitCode?: number | undefined;
-  readonly signal?: string | undefined;
+  readonly exitCode?: number;
+  readonly signal?: string;
 }
 
 export interface Child {

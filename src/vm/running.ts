@@ -19,8 +19,8 @@ export interface Running {
   /** Absent: the guest runs no command. */
   readonly streams: PlainStreams | TerminalStreams | undefined;
   readonly bootTimeoutMs: number;
-  readonly timeoutMs?: number | undefined;
-  readonly signal?: AbortSignal | undefined;
+  readonly timeoutMs?: number;
+  readonly signal?: AbortSignal;
   /** Gives back everything else; awaited before `ended` settles. */
   readonly close: () => Promise<void>;
 }

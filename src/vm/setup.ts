@@ -9,7 +9,7 @@ export interface GuestSetup {
   readonly stack: boolean;
   readonly shares: readonly Share[];
   readonly streams: SetupStreams;
-  readonly tmpfsSize?: string | undefined;
+  readonly tmpfsSize?: string;
 }
 
 export type SetupStreams =

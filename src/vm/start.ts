@@ -34,7 +34,7 @@ export async function planGuest(options: GuestRunOptions): Promise<GuestPlan> {
   const machine = machineOf(boot, accelerator, folder);
   const virtiofsd = await shareCommand(boot, machine, folder);
   const qemu = { program: qemuProgram(machine.architecture), argv: qemuArguments(machine) };
-  return { accelerator, qemu, ...(virtiofsd ? { virtiofsd } : {}) };
+  return { accelerator, qemu, virtiofsd };
 }
 
 async function bootOf(options: GuestRunOptions): Promise<Boot> {

@@ -75,7 +75,7 @@ export interface ShareServer {
   readonly folder: string;
   /** The n-th becomes the entry n of what is shared. */
   readonly shares: readonly Share[];
-  readonly signal?: AbortSignal | undefined;
+  readonly signal?: AbortSignal;
 }
 
 /**

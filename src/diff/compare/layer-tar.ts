@@ -12,7 +12,7 @@ export interface LayerTarOptions {
   readonly changes: Changes;
   readonly seenAs: SeenAs;
   /** Bytes that holes may have, all in all: they are zeros in a tar. */
-  readonly mostHoleBytes?: number | undefined;
+  readonly mostHoleBytes?: number;
   /** Nanoseconds since the epoch (SOURCE_DATE_EPOCH): nothing is younger, and it is the time of whiteouts, which is 0 otherwise. */
   readonly latestNs: bigint | undefined;
   readonly signal: AbortSignal;

@@ -148,5 +148,5 @@ function sparseOf(values: ReadonlyMap<string, string>, offset: number): PaxSpars
   const name = value('name');
   if (name.includes('\0')) throw malformed(`the path ${shown(name)} holds a zero byte`, offset);
   const regions = inData ? undefined : regionsOfPairs(value('numblocks'), map === '' ? [] : map.split(','), offset);
-  return { regions, ...(name === '' ? {} : { name }), ...(size === undefined ? {} : { size }) };
+  return { regions, ...(name === '' ? {} : { name }), size };
 }

@@ -28,7 +28,7 @@ export interface CanonicalEntry {
   readonly link?: string;
   readonly major?: number;
   readonly minor?: number;
-  readonly xattrs?: Xattrs | undefined;
+  readonly xattrs?: Xattrs;
   /** Of a hard link: the file that it names, whose own size is not in the header. */
   readonly linked?: { readonly type: string; readonly size: number; readonly target: string };
   /** The path was handed on before: this changes a folder's attributes. */

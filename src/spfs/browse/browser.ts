@@ -14,7 +14,7 @@ export interface Listing extends NamedFile {
 export interface CatOptions {
   /** An open descriptor that the contents are written to. */
   readonly output: number;
-  readonly signal?: AbortSignal | undefined;
+  readonly signal?: AbortSignal;
 }
 
 /** A reader may take its time: a pager, a slow network. Not longer than a timer can wait. */

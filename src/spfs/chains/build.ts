@@ -11,7 +11,7 @@ export interface BuildOptions {
   /** Layers that the snapshotter need not hold yet. */
   readonly blobs: ReadonlyMap<Digest, LayerBlob>;
   /** Called when a link stands, counted from 1 at the bottom. */
-  readonly onLink?: ((link: Link) => void) | undefined;
+  readonly onLink?: (link: Link) => void;
   readonly signal: AbortSignal;
 }
 

@@ -24,13 +24,13 @@ export interface EnsureOptions {
   /** Of namespace `spfs`. */
   readonly lease: string;
   /** Layers that the snapshotter need not hold yet, by diff ID. */
-  readonly blobs?: ReadonlyMap<Digest, LayerBlob> | undefined;
-  readonly onLink?: ((link: Link) => void) | undefined;
+  readonly blobs?: ReadonlyMap<Digest, LayerBlob>;
+  readonly onLink?: (link: Link) => void;
   readonly signal: AbortSignal;
 }
 
 export interface OpenOptions {
-  readonly blobs?: ReadonlyMap<Digest, LayerBlob> | undefined;
+  readonly blobs?: ReadonlyMap<Digest, LayerBlob>;
   readonly signal: AbortSignal;
 }
 

@@ -29,7 +29,7 @@ export interface UnpackOptions extends LayerBlob {
   readonly mounts: readonly Mount[];
   readonly key: string;
   /** The layer that the blob must have; any when not given. */
-  readonly layer?: Digest | undefined;
+  readonly layer?: Digest;
   /** The name to commit it under. */
   readonly nameOf: (layer: Digest) => Digest;
   readonly lease: string;

@@ -60,5 +60,5 @@ function keysOf(path: string, section: string, content: unknown): [string, unkno
 
 function unknownKey(name: string, candidates: readonly string[]): UnknownKey {
   const nearest = nearestKey(name, candidates);
-  return { name, ...(nearest === undefined ? {} : { nearest }) };
+  return { name, nearest };
 }

@@ -23,7 +23,7 @@ export interface SpfsConfig extends Omit<Parsed, Optional>, Partial<Pick<Parsed,
 
 export interface ConfigSources extends Pick<Given<SettingName>, 'flags' | 'environment'> {
   /** `--config`: read instead of the usual two; it must exist. */
-  readonly configFile?: string | undefined;
+  readonly configFile?: string;
   /** Whether the command starts a run, to which SPFS_KEEP_RUNTIME would apply. */
   readonly runs: boolean;
   /** Another place for the system's file; for tests. */

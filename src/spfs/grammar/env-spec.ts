@@ -83,7 +83,7 @@ class Reading {
   ): Promise<EnvItem> {
     if (item.kind === 'digest') return { ...item, source };
     const hint = await this.#hint(source.text, folder);
-    return { ...item, text: source.text, ...(hint === undefined ? {} : { hint }), source };
+    return { ...item, text: source.text, hint, source };
   }
 
   /** The name of a directory that exists, where no such tag does, means the directory. */

@@ -10,15 +10,15 @@ export interface Fault {
 
 /** Where something is wrong: in a file, in a text, or in a text of a file. */
 export interface Where {
-  readonly file?: string | undefined;
+  readonly file?: string;
   /** Counted from 1. */
-  readonly line?: number | undefined;
+  readonly line?: number;
   /** Counted from 1. */
-  readonly column?: number | undefined;
+  readonly column?: number;
   /** Such as `contents[1].dest`. */
-  readonly field?: string | undefined;
+  readonly field?: string;
   /** The env spec, and the index of the character in it unless it is about the whole. */
-  readonly spec?: { readonly text: string; readonly at?: number | undefined } | undefined;
+  readonly spec?: { readonly text: string; readonly at?: number } | undefined;
 }
 
 interface Details {
@@ -37,10 +37,10 @@ export function specError(where: Where, what: string, details: Details): Snapsho
   const message = [...inFile(where), ...inText(where), what].join(': ');
   return new SnapshotterError(code, printable(message), {
     facts: {
-      ...(file === undefined ? {} : { file }),
-      ...(line === undefined ? {} : { line }),
-      ...(column === undefined ? {} : { column }),
-      ...(field === undefined ? {} : { field }),
+      file,
+      line,
+      column,
+      field,
       ...(chain.length === 0 ? {} : { chain }),
     },
     next: printable(next),

@@ -8,7 +8,7 @@ export interface ImportContext {
   readonly containerd: ContainerdClient;
   readonly chains: Chains;
   readonly log: Logger;
-  readonly onProgress?: ((progress: Progress) => void) | undefined;
+  readonly onProgress?: (progress: Progress) => void;
   readonly signal: AbortSignal;
 }
 

@@ -5,8 +5,7 @@ import type { Descriptor } from '../../vocabulary.js';
 /** A manifest in an index, with the platform that it is for; undefined where the index does not say. */
 export interface Offered {
   readonly descriptor: Descriptor;
-  readonly platform:
-    { readonly os: string; readonly architecture: string; readonly variant?: string | undefined } | undefined;
+  readonly platform: { readonly os: string; readonly architecture: string; readonly variant?: string } | undefined;
 }
 
 /** Node's names of architectures where Go, and so OCI, has others. */

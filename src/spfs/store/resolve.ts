@@ -11,9 +11,9 @@ const mostCandidates = 10;
 export interface Reference {
   /** As it was written, for messages. */
   readonly text: string;
-  readonly digest?: Digest | undefined;
+  readonly digest?: Digest;
   /** The beginning of a digest in base32. */
-  readonly partial?: string | undefined;
+  readonly partial?: string;
   /** Version 0 is the newest entry of the tag. */
   readonly tag?: { readonly name: string; readonly version: number } | undefined;
 }

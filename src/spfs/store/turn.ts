@@ -12,7 +12,7 @@ const longestPauseMs = 50;
  *
  * @throws SnapshotterError `unavailable` after `waitMs`, naming the holder; the signal's reason when it aborts
  */
-export async function takeTurn(path: string, o: { waitMs: number; signal?: AbortSignal | undefined }): Promise<Lock> {
+export async function takeTurn(path: string, o: { waitMs: number; signal?: AbortSignal }): Promise<Lock> {
   const deadline = performance.now() + o.waitMs;
   for (let pauseMs = shortestPauseMs; ; pauseMs = Math.min(2 * pauseMs, longestPauseMs)) {
     o.signal?.throwIfAborted();
