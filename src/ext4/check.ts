@@ -1,6 +1,6 @@
 import { open, rm } from 'node:fs/promises';
 import { isCode } from '../errors.js';
-import { run, type RunResult } from '../host/index.js';
+import { requireTool, run, type RunResult } from '../host/index.js';
 import { damagedExt4, readExt4Superblock, type Ext4Superblock } from './superblock.js';
 
 export interface CheckOptions {
@@ -25,7 +25,7 @@ const lateClock = '4102444800';
  * Judges an ext4 that a guest wrote, in user space and bounded in time and memory. What is sound here can be mounted.
  *
  * @throws SnapshotterError `data-loss` when it is damaged; `failed-precondition` as {@link readExt4Superblock};
- *   `deadline-exceeded`, `cancelled`
+ *   `unavailable` when e2fsprogs is not installed; `deadline-exceeded`, `cancelled`
  */
 export async function checkGuestExt4(o: CheckOptions): Promise<void> {
   const superblock = await superblockOf(o.image);
@@ -92,7 +92,10 @@ async function bounded(
     });
   } catch (error) {
     // A crash, or more memory than it may take.
-    if (isCode(error, 'internal')) throw damagedExt4(image, `${doing} it failed (${error.message})`, error.facts);
+    if (isCode(error, 'internal')) {
+      await requireTool(command[0] ?? '', 'install e2fsprogs');
+      throw damagedExt4(image, `${doing} it failed (${error.message})`, error.facts);
+    }
     throw error;
   }
 }

@@ -4,6 +4,7 @@ import { join } from 'node:path';
 import { afterEach, beforeEach, expect, it } from 'vitest';
 import { checkGuestExt4 } from '../../src/ext4/index.js';
 import { run } from '../../src/host/index.js';
+import { onlyPrograms } from '../diff/search-path.js';
 import { requires } from '../harness/requires.js';
 import { debugfs, hostileImages, soundImage } from './hostile-images.js';
 
@@ -40,6 +41,15 @@ requires('mkfs.ext4')('an ext4 that a guest wrote is judged in user space', () =
     await expect(check()).rejects.toMatchObject({ code: refused, facts: { path: image } });
     await expect(check(true)).rejects.toMatchObject({ code: refused });
     expect(await readdir(folder)).toEqual(['rwlayer.img']);
+  });
+
+  it('is not called damaged where e2fsck is missing', async () => {
+    await onlyPrograms(['prlimit']);
+    await expect(check()).rejects.toMatchObject({
+      code: 'unavailable',
+      message: expect.stringContaining('e2fsck') as string,
+    });
+    await expect(check(true)).rejects.toMatchObject({ code: 'unavailable' });
   });
 
   it('an e2fsck that does not end is killed', async () => {
