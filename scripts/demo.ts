@@ -9,8 +9,9 @@ import { Command } from 'commander';
 
 import { silentLogger } from '../src/log.js';
 import { type Scope, withScope } from '../src/scope.js';
-import { disksFromMounts, type CollectedResult, runInGuest } from '../src/vm/index.js';
-import { parseDescriptor } from '../src/vmdk/index.js';
+import { disksFromMounts } from '../src/vm/disks.js';
+import { parseDescriptor } from '../src/vmdk/descriptor.js';
+import { type CollectedResult, runInGuest } from './rig/run-in-guest.js';
 import type { Mount } from '../src/vocabulary.js';
 import { snapshotterName } from './rig/containerd.js';
 import { anyImageScript, demoScript, guestShell, writtenFile, writtenText } from './rig/demo-commands.js';

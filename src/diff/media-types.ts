@@ -15,7 +15,7 @@ export const uncompressedMediaType = 'application/vnd.oci.image.layer.v1.tar';
  * OCI image specification 1.1 (layers, and the deprecated non-distributable ones), Docker's image manifest version 2 schema 2, and
  * `application/vnd.docker.image.rootfs.diff.tar.zstd`, which builders write for zstd in Docker manifests.
  */
-const compressions: ReadonlyMap<string, Compression> = new Map([
+export const compressions: ReadonlyMap<string, Compression> = new Map([
   ['application/vnd.oci.image.layer.v1.tar', 'none'],
   ['application/vnd.oci.image.layer.v1.tar+gzip', 'gzip'],
   ['application/vnd.oci.image.layer.v1.tar+zstd', 'zstd'],
@@ -29,8 +29,6 @@ const compressions: ReadonlyMap<string, Compression> = new Map([
   ['application/vnd.docker.image.rootfs.foreign.diff.tar.gzip', 'gzip'],
   ['application/vnd.docker.image.rootfs.foreign.diff.tar.zstd', 'zstd'],
 ]);
-
-export const layerMediaTypes: readonly string[] = [...compressions.keys()];
 
 /**
  * Layers that are EROFS images: containerd's constant (2.3 and later), and what images for 2.1 and 2.2 carry, which take for a

@@ -32,11 +32,7 @@ export interface MergedImage {
   readonly layers: OldestFirst<Device>;
 }
 
-/** @throws SnapshotterError as `readSuperblock` does, and `data-loss` when the device table is cut off. */
-export async function readDevices(path: string): Promise<OldestFirst<Device>> {
-  return withImage(path, 'r', async (file) => readDevicesOf(file, path, await readSuperblockOf(file, path)));
-}
-
+/** @throws SnapshotterError `data-loss` when the device table is cut off. */
 async function readDevicesOf(file: FileHandle, path: string, superblock: Superblock): Promise<OldestFirst<Device>> {
   const { deviceTableOffset, extraDevices } = superblock;
   const table = await readAt(file, path, deviceTableOffset, extraDevices * deviceSlotSize);

@@ -1,13 +1,13 @@
 export { writeContent } from './content.js';
-export { readDevices, verifyMerged, type MergedImage } from './devices.js';
+export { verifyMerged, type MergedImage } from './devices.js';
 export { readFiles, type ErofsFile, type ErofsFiles, type ErofsImage, type NamedFile } from './files.js';
 export { entryTypes, EntrySum, type EntryType } from './entry-sum.js';
 export { impliedFolder, type Implied } from './implied.js';
 export { mergeLayers, planMerge, withInlays, type MergePlan, type MergeRules } from './merge.js';
 export { worthwhileHoles } from './sparse.js';
 export { convertDirectory, convertTar, type ConvertDirectoryOptions } from './mkfs.js';
-export { chainRootAttributes, readRootAttributes } from './root.js';
-export { readSuperblock, type Superblock } from './superblock.js';
+export { chainRootAttributes } from './root.js';
+export type { Superblock } from './superblock.js';
 export { layerUuid, snapshotUuid } from './uuid.js';
 export { tryMerging } from './unmergeable.js';
 export { walkImage, type WalkedTree, type WalkOptions } from './walk.js';

@@ -1,6 +1,6 @@
 export { setImmutable } from './attributes.js';
 export { wallClock } from './clock.js';
-export { killGraceMs, run, type RunOptions, type RunResult } from './exec.js';
+export { run, type RunOptions, type RunResult } from './exec.js';
 export {
   EarlyFlush,
   makeFolder,
@@ -25,11 +25,11 @@ export { openWithoutLinks } from './opened.js';
 export { makePipe, type PipeEnd } from './pipes.js';
 export { PrivateMounts } from './private-mounts.js';
 export { bootId, findProcess, killGroup, pidNamespace } from './processes.js';
-export { asSnapshotterError, freeBytes, isOutOfSpace, outOfSpace, requireFreeBytes, SpaceReserve } from './space.js';
+export { asSnapshotterError, freeBytes, outOfSpace, requireFreeBytes, SpaceReserve } from './space.js';
 export { dataRegions, dataRegionsOf, digHoles, largeFiles, type LargeFiles, type Region } from './sparse.js';
 export { makeTemporaryFolder } from './temporary.js';
 export { Tail } from './tail.js';
 export { isOnPath, requireTool } from './tools.js';
 export { removeTree } from './tree.js';
 export { diskUsage, type DiskUsage } from './usage.js';
-export { getXattr, listXattrs, removeXattr, setXattr } from './xattrs.js';
+export { getXattr, listXattrs, setXattr } from './xattrs.js';

@@ -37,10 +37,6 @@ const listCall = libc.func('int64_t llistxattr(const void *path, void *list, siz
 const setCall = libc.func(
   'int lsetxattr(const void *path, const void *name, const void *value, size_t size, int flags)',
 ) as (path: Buffer, name: Buffer, value: Uint8Array, size: number, flags: number) => number;
-const removeCall = libc.func('int lremovexattr(const void *path, const void *name)') as (
-  path: Buffer,
-  name: Buffer,
-) => number;
 const mknodCall = libc.func('int mknod(const void *path, unsigned int mode, uint64_t device)') as (
   path: Buffer,
   mode: number,
@@ -232,10 +228,6 @@ export function llistxattr(path: string | Buffer): Buffer {
 
 export function lsetxattr(path: string | Buffer, name: string, value: Uint8Array): void {
   check(setCall(terminated(path), terminated(name), value, value.length, 0), 'lsetxattr', path);
-}
-
-export function lremovexattr(path: string | Buffer, name: string): void {
-  check(removeCall(terminated(path), terminated(name)), 'lremovexattr', path);
 }
 
 /** Makes a device, fifo or socket; `mode` has its type. */

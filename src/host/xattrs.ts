@@ -1,5 +1,5 @@
 import { errnoOf, SnapshotterError } from '../errors.js';
-import { lgetxattr, llistxattr, lremovexattr, lsetxattr } from './libc.js';
+import { lgetxattr, llistxattr, lsetxattr } from './libc.js';
 
 /*
  * Extended attributes of the file itself, never of what a symbolic link points to. Paths may be bytes, since a guest's file
@@ -46,13 +46,4 @@ function decode(list: Buffer, path: string | Buffer): string {
 
 export function setXattr(path: string | Buffer, name: string, value: string | Uint8Array): void {
   lsetxattr(path, name, typeof value === 'string' ? Buffer.from(value) : value);
-}
-
-/** Does nothing when the file has no such attribute. */
-export function removeXattr(path: string | Buffer, name: string): void {
-  try {
-    lremovexattr(path, name);
-  } catch (error) {
-    if (errnoOf(error) !== 'ENODATA') throw error;
-  }
 }

@@ -1,1 +1,1 @@
-export { parseDescriptor, renderDescriptor, verifyDescriptor, type Disk } from './descriptor.js';
+export { renderDescriptor, verifyDescriptor, type Disk } from './descriptor.js';

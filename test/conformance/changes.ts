@@ -3,7 +3,8 @@ import { chmod, lchown, link, lutimes, mkdir, rename, rm, symlink, truncate, wri
 import { createServer } from 'node:net';
 import { dirname, join } from 'node:path';
 import { promisify } from 'node:util';
-import { removeXattr, setXattr } from '../../src/host/index.js';
+import { setXattr } from '../../src/host/index.js';
+import { removeXattr } from '../host/remove-xattr.js';
 import type { Change } from './chains.js';
 
 const exec = promisify(execFile);

@@ -3,7 +3,7 @@ import { afterAll, beforeAll, expect, it } from 'vitest';
 import { demoScript, writtenFile, writtenText } from '../../scripts/rig/demo-commands.js';
 import { readFromExt4 } from '../../scripts/rig/ext4-file.js';
 import { busybox, guestKernel } from '../../scripts/rig/kernel.js';
-import { type CollectedResult, runInGuest } from '../../src/vm/index.js';
+import { type CollectedResult, runInGuest } from '../../scripts/rig/run-in-guest.js';
 import type { Mount } from '../../src/vocabulary.js';
 import { requires } from '../harness/requires.js';
 import { startWorld, type World } from './world.js';

@@ -5,7 +5,8 @@ import { readdirSync, readFileSync, readlinkSync, statSync } from 'node:fs';
 import { link, symlink, truncate, utimes, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { beforeEach, expect, it, onTestFinished } from 'vitest';
-import { convertDirectory, convertTar, layerUuid, readRootAttributes } from '../../src/erofs/index.js';
+import { readRoot } from '../../src/erofs/root.js';
+import { convertDirectory, convertTar, layerUuid } from '../../src/erofs/index.js';
 import { diskUsage, getXattr, listXattrs, setXattr } from '../../src/host/index.js';
 import { requires } from '../harness/requires.js';
 import { temporaryFolder } from '../host/temporary.js';
@@ -70,7 +71,7 @@ requires(
   it('whose root has what the tar says of it', async () => {
     const mtime = new Date(1_600_000_000_000);
     const image = await makeLayer(folder, 'root', [directory('./', { mode: 0o1750, uid: 70_000, gid: 5, mtime })]);
-    expect(await readRootAttributes(image)).toEqual({
+    expect((await readRoot(image)).attributes).toEqual({
       mode: 0o1750,
       uid: 70_000,
       gid: 5,
@@ -82,7 +83,7 @@ requires(
 
   it('whose root is 0755 root:root when the tar does not say (mkfs.erofs makes it writable for all)', async () => {
     const image = await makeLayer(folder, 'root', [directory('etc/'), file('etc/a', 'a')]);
-    expect(await readRootAttributes(image)).toEqual({ mode: 0o755, uid: 0, gid: 0, mtime: 0n, mtimeNsec: 0 });
+    expect((await readRoot(image)).attributes).toEqual({ mode: 0o755, uid: 0, gid: 0, mtime: 0n, mtimeNsec: 0 });
     run('fsck.erofs', image);
   });
 

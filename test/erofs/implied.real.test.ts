@@ -3,7 +3,8 @@ import { readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { beforeEach, expect, it } from 'vitest';
 import { convertTarArguments } from '../../src/erofs/args.js';
-import { chainRootAttributes, layerUuid, readRootAttributes } from '../../src/erofs/index.js';
+import { readRoot } from '../../src/erofs/root.js';
+import { chainRootAttributes, layerUuid } from '../../src/erofs/index.js';
 import { requires } from '../harness/requires.js';
 import { temporaryFolder } from '../host/temporary.js';
 import {
@@ -177,7 +178,7 @@ requires(
 
   it.each(['./', '.', '/', './/.'])('is the root, when its entry is called %j', async (name) => {
     const [said = '', unsaid = ''] = await makeLayers([[directory(name, { mode: 0o750 })], [file('implied/x', 'x')]]);
-    expect(await readRootAttributes(said)).toMatchObject({ mode: 0o750, mtime: 1n });
+    expect((await readRoot(said)).attributes).toMatchObject({ mode: 0o750, mtime: 1n });
     expect(await chainRootAttributes(inOrder(said, unsaid))).toMatchObject({ mode: 0o750, mtime: 1n });
     expect(await chainRootAttributes(inOrder(unsaid))).toMatchObject({ mode: 0o755, mtime: 0n });
   });

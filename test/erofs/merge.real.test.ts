@@ -4,7 +4,7 @@ import { copyFile, open, stat, truncate } from 'node:fs/promises';
 import { join } from 'node:path';
 import { beforeEach, expect, it } from 'vitest';
 import { chainRootAttributes, convertDirectory, layerUuid, verifyMerged } from '../../src/erofs/index.js';
-import { readDevices, readRootAttributes } from '../../src/erofs/index.js';
+import { readRoot } from '../../src/erofs/root.js';
 import { inherit } from '../../src/erofs/inherit.js';
 import { withImage } from '../../src/erofs/superblock.js';
 import { setXattr } from '../../src/host/index.js';
@@ -71,7 +71,7 @@ requires('mkfs.erofs')('a merged image', () => {
         mappedBlock: superblock.blocks + blocksOfA,
       },
     ]);
-    expect(await readDevices(output)).toEqual(layers);
+    expect((await verifyMerged(output, inOrder(a, b))).layers).toEqual(layers);
     run('fsck.erofs', `--device=${a}`, `--device=${b}`, output);
   });
 
@@ -95,7 +95,7 @@ requires('mkfs.erofs')('a merged image', () => {
       [a, b, silent],
     ]) {
       await merge(...layers);
-      expect(await readRootAttributes(output)).toEqual(attributes);
+      expect((await readRoot(output)).attributes).toEqual(attributes);
       expect(await chainRootAttributes(inOrder(...layers))).toEqual(attributes);
       run('fsck.erofs', ...layers.map((layer) => `--device=${layer}`), output);
     }

@@ -2,7 +2,7 @@ import { execFile } from 'node:child_process';
 import { access, constants, readFile, readdir } from 'node:fs/promises';
 import { delimiter, join } from 'node:path';
 import { packageRoot } from '../../src/package.js';
-import { findVirtiofsd } from '../../src/vm/index.js';
+import { findVirtiofsd } from '../../src/vm/virtiofsd.js';
 
 /** What a suite can ask of the machine, in the order in which it is printed. */
 export const capabilities = [

@@ -5,7 +5,7 @@ import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { describe, expect, test } from 'vitest';
 import { SnapshotterError } from '../../src/errors.js';
-import { killGraceMs, run } from '../../src/host/index.js';
+import { killGraceMs, run } from '../../src/host/exec.js';
 import { temporaryFolder } from './temporary.js';
 
 const deadlineMs = 30_000;

@@ -3,7 +3,7 @@ import { join } from 'node:path';
 import { describe, expect, it } from 'vitest';
 
 import { type Machine, qemuArguments } from '../../src/vm/arguments.js';
-import type { Disk } from '../../src/vm/index.js';
+import type { Disk } from '../../src/vm/disks.js';
 
 const merged: Disk = {
   place: 'root',

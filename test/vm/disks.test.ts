@@ -4,7 +4,7 @@ import { join } from 'node:path';
 
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 
-import { disksFromMounts } from '../../src/vm/index.js';
+import { disksFromMounts } from '../../src/vm/disks.js';
 import type { Mount } from '../../src/vocabulary.js';
 
 describe('the disks of a Mounts answer', () => {

@@ -5,7 +5,7 @@ import { afterAll, beforeAll, expect, it, vi } from 'vitest';
 
 import { readFromExt4 } from '../../scripts/rig/ext4-file.js';
 import { busybox, guestKernel } from '../../scripts/rig/kernel.js';
-import { type CollectedResult, type GuestOptions, runInGuest } from '../../src/vm/index.js';
+import { type CollectedResult, type GuestOptions, runInGuest } from '../../scripts/rig/run-in-guest.js';
 import type { Mount } from '../../src/vocabulary.js';
 import { requires } from '../harness/requires.js';
 import { isCleanExt4, makeSnapshotFiles, type SnapshotFiles } from './snapshot-files.js';

@@ -8,7 +8,8 @@ import { afterAll, beforeAll, describe, expect, it, vi } from 'vitest';
 
 import { busybox, guestKernel } from '../../scripts/rig/kernel.js';
 import { packageRoot } from '../../src/package.js';
-import { findGuestKernel, runInGuest } from '../../src/vm/index.js';
+import { runInGuest } from '../../scripts/rig/run-in-guest.js';
+import { findGuestKernel } from '../../src/vm/index.js';
 import { readModules } from '../../src/vm/modules.js';
 import { temporaryFolder } from '../host/temporary.js';
 import { requires } from '../harness/requires.js';

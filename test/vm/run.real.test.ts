@@ -8,7 +8,8 @@ import { text } from 'node:stream/consumers';
 import { afterAll, beforeAll, expect, it, vi } from 'vitest';
 
 import { busybox, guestKernel } from '../../scripts/rig/kernel.js';
-import { findVirtiofsd, type GuestRunOptions, startGuest } from '../../src/vm/index.js';
+import { type GuestRunOptions, startGuest } from '../../src/vm/index.js';
+import { findVirtiofsd } from '../../src/vm/virtiofsd.js';
 import { requires } from '../harness/requires.js';
 
 /** The one in C, where Debian 12 has it. */

@@ -6,7 +6,8 @@ import { Writable } from 'node:stream';
 import { afterEach, beforeEach, expect, it, vi } from 'vitest';
 
 import { busybox, guestKernel } from '../../scripts/rig/kernel.js';
-import { findVirtiofsd, startGuest } from '../../src/vm/index.js';
+import { startGuest } from '../../src/vm/index.js';
+import { findVirtiofsd } from '../../src/vm/virtiofsd.js';
 import { checkShares } from '../../src/vm/shares.js';
 import { requires } from '../harness/requires.js';
 

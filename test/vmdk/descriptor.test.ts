@@ -1,6 +1,6 @@
 import { readFile } from 'node:fs/promises';
 import { describe, expect, it } from 'vitest';
-import { parseDescriptor, renderDescriptor, verifyDescriptor, type Disk } from '../../src/vmdk/index.js';
+import { parseDescriptor, renderDescriptor, verifyDescriptor, type Disk } from '../../src/vmdk/descriptor.js';
 
 const fixture = (name: string) => readFile(new URL(`fixtures/${name}.vmdk`, import.meta.url), 'utf8');
 const layer = (n: number, bytes = 8192): Disk => ({

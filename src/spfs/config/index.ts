@@ -1,2 +1,2 @@
 export { loadSpfsConfig, type ConfigSources, type SpfsConfig } from './load.js';
-export { configFiles, settings, unusedKeys, unusedSections, type Setting, type SettingName } from './settings.js';
+export { settings, type Setting, type SettingName } from './settings.js';

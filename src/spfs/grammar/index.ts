@@ -4,5 +4,4 @@ export { describePlace } from './fault.js';
 export type { SpecFiles } from './files.js';
 export { hostSpecFiles } from './host-files.js';
 export type { DigestItem, EnvItem, LiveLayerItem, ReferenceItem } from './items.js';
-export { printEnvSpec } from './print.js';
-export { parseTagName, parseTagSpec, printTagSpec, type TagSpec } from './tag.js';
+export { parseTagName } from './tag.js';

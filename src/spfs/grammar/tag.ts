@@ -39,11 +39,6 @@ export function parseTagName(text: string): string {
   return parseTagSpec(text).name;
 }
 
-/** `org/name`, and `~N` unless it is the newest. */
-export function printTagSpec({ name, version }: TagSpec): string {
-  return version === 0 ? name : `${name}~${version}`;
-}
-
 /** Reads `[org/…/]name[~version]`, or tells what is wrong with it. */
 export function readTag(text: string): TagSpec | Fault {
   const mistake = digestMistake(text);

@@ -3,14 +3,8 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { expect, onTestFinished, test } from 'vitest';
 import { packageRoot } from '../../../src/package.js';
-import {
-  configFiles,
-  loadSpfsConfig,
-  settings,
-  unusedKeys,
-  unusedSections,
-  type Setting,
-} from '../../../src/spfs/config/index.js';
+import { loadSpfsConfig, settings, type Setting } from '../../../src/spfs/config/index.js';
+import { configFiles, unusedKeys, unusedSections } from '../../../src/spfs/config/settings.js';
 
 const all: Setting[] = Object.values(settings);
 

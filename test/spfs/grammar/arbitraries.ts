@@ -1,5 +1,6 @@
 import fc from 'fast-check';
-import { parseTagSpec, type EnvItem, type TagSpec } from '../../../src/spfs/grammar/index.js';
+import type { EnvItem } from '../../../src/spfs/grammar/index.js';
+import { parseTagSpec, type TagSpec } from '../../../src/spfs/grammar/tag.js';
 import type { Digest } from '../../../src/vocabulary.js';
 
 /** What fast-check makes of the parts of the grammar. */

@@ -1,7 +1,8 @@
 import { describe, expect, it } from 'vitest';
 import { SnapshotterError } from '../../../src/errors.js';
 import { deepestRunSpec, mostItems } from '../../../src/spfs/grammar/env-spec.js';
-import { parseEnvSpec, parseTagName, parseTagSpec } from '../../../src/spfs/grammar/index.js';
+import { parseEnvSpec, parseTagName } from '../../../src/spfs/grammar/index.js';
+import { parseTagSpec } from '../../../src/spfs/grammar/tag.js';
 import { largestSpecFile } from '../../../src/spfs/grammar/spec-file.js';
 import { memoryFiles } from './memory-files.js';
 

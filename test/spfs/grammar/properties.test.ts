@@ -1,14 +1,9 @@
 import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
 import { SnapshotterError } from '../../../src/errors.js';
-import {
-  parseEnvSpec,
-  parseTagName,
-  parseTagSpec,
-  printEnvSpec,
-  printTagSpec,
-  type EnvItem,
-} from '../../../src/spfs/grammar/index.js';
+import { parseEnvSpec, parseTagName, type EnvItem } from '../../../src/spfs/grammar/index.js';
+import { parseTagSpec } from '../../../src/spfs/grammar/tag.js';
+import { printEnvSpec, printTagSpec } from './print.js';
 import { envItems, envTexts, tags, yamlTexts } from './arbitraries.js';
 import { memoryFiles } from './memory-files.js';
 

@@ -1,10 +1,10 @@
 import { Writable } from 'node:stream';
 
-import { SnapshotterError } from '../errors.js';
-import { silentLogger } from '../log.js';
-import type { Mount } from '../vocabulary.js';
-import type { GuestResult, GuestRunOptions } from './options.js';
-import { startGuest } from './start.js';
+import { SnapshotterError } from '../../src/errors.js';
+import { silentLogger } from '../../src/log.js';
+import type { Mount } from '../../src/vocabulary.js';
+import { startGuest, type GuestRunOptions } from '../../src/vm/index.js';
+import type { GuestResult } from '../../src/vm/options.js';
 
 export interface GuestOptions extends Pick<
   GuestRunOptions,

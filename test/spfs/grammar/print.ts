@@ -1,5 +1,6 @@
-import { toBase32 } from '../digest.js';
-import type { EnvItem } from './items.js';
+import { toBase32 } from '../../../src/spfs/digest.js';
+import type { EnvItem } from '../../../src/spfs/grammar/index.js';
+import type { TagSpec } from '../../../src/spfs/grammar/tag.js';
 
 /** An env spec that means these items: what run specs were flattened into is written out. */
 export function printEnvSpec(items: readonly EnvItem[]): string {
@@ -15,4 +16,9 @@ function printItem(item: EnvItem): string {
     case 'live-layer':
       return item.layer.file;
   }
+}
+
+/** `org/name`, and `~N` unless it is the newest. */
+export function printTagSpec({ name, version }: TagSpec): string {
+  return version === 0 ? name : `${name}~${version}`;
 }
