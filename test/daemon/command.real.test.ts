@@ -22,6 +22,7 @@ describe('the command line', () => {
       '--set-immutable',
       '--log-level',
       '--share-layers',
+      '--guest-disks',
     ]);
     for (const setting of shown) {
       expect(words).toContain(`${flagOf(setting)} `);
