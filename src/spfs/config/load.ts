@@ -3,7 +3,7 @@ import { join } from 'node:path';
 import { SnapshotterError } from '../../errors.js';
 import { booleanOf, loadSettings, shown, type Given, type ValuesOf } from '../../settings/index.js';
 import { readConfigFile, type ConfigFile } from './file.js';
-import { configFiles, settings, variablesOf, type Setting, type SettingName } from './settings.js';
+import { configFiles, doubledName, settings, variablesOf, type Setting, type SettingName } from './settings.js';
 
 type Parsed = ValuesOf<typeof settings>;
 /** Those that have no default; what is absent is looked up, or made up, by who needs it. */
@@ -71,7 +71,7 @@ async function readFiles(sources: ConfigSources, home: string): Promise<readonly
 function placesOf(setting: Setting) {
   const { toml, flag, environment, own } = setting;
   const names = [{ variables: variablesOf(setting), keys: toml === undefined ? [] : [toml] }];
-  if (own) names.unshift({ variables: [own.environment], keys: [own.toml] });
+  if (own) names.unshift({ variables: [own.environment, doubledName(own.toml)], keys: [own.toml] });
   return { name: toml ?? environment, flag, names };
 }
 

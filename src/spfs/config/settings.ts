@@ -179,8 +179,13 @@ export const configFiles = { system: '/etc/spfs.toml', user: '~/.config/spfs/spf
  * lose against one. A variable that containerd's tools share loses against both.
  */
 export function variablesOf({ toml, environment }: Setting): readonly string[] {
-  const doubled = toml === undefined ? [] : [`SPFS_${toml.replace('.', '__').toUpperCase()}`];
+  const doubled = toml === undefined ? [] : [doubledName(toml)];
   return environment.startsWith('SPFS_') ? [environment, ...doubled] : [...doubled, environment];
+}
+
+/** @param key of a file, as `section.key` */
+export function doubledName(key: string): string {
+  return `SPFS_${key.replace('.', '__').toUpperCase()}`;
 }
 
 /**

@@ -241,6 +241,8 @@ test('two underscores may part section and key, one wins, and the variables of o
   const CONTAINERD_ADDRESS = '/shared.sock';
   const single = await load({ environment: { ...doubled, CONTAINERD_ADDRESS, SPFS_STORAGE_ROOT: '/single' } });
   expect([single.storageRoot, single.containerdAddress]).toEqual(['/single', '/doubled.sock']);
+  const own = { ...doubled, SPFS_STORAGE_ROOT: '/shared', SPFS_STORAGE__SPIN_ROOT: '/own' };
+  expect(await load({ environment: own })).toMatchObject({ storageRoot: '/own' });
 });
 
 test('a storage root that is given by a name of ours alone wins over the names that the original reads', async () => {
