@@ -63,14 +63,19 @@ export function newestFirst<T>(items: readonly T[]): NewestFirst<T> {
   return items as NewestFirst<T>;
 }
 
+/** Names the order of a list that was built, or is listed, oldest first. */
+export function listedOldestFirst<T>(items: readonly T[]): OldestFirst<T> {
+  return items as OldestFirst<T>;
+}
+
 /** The one place that reverses a chain. */
 export function oldestFirst<T>(chain: NewestFirst<T>): OldestFirst<T> {
-  return [...chain].reverse() as unknown as OldestFirst<T>;
+  return listedOldestFirst(chain.toReversed());
 }
 
 /** Keeps the order through a map. */
 export function mapOldestFirst<T, U>(items: OldestFirst<T>, each: (item: T, index: number) => U): OldestFirst<U> {
-  return items.map(each) as unknown as OldestFirst<U>;
+  return listedOldestFirst(items.map(each));
 }
 
 /** Mode, owner and times of a root directory: what a guest sees as `/`. */

@@ -1,5 +1,5 @@
 import type { FileHandle } from 'node:fs/promises';
-import { mapOldestFirst, type OldestFirst } from '../vocabulary.js';
+import { listedOldestFirst, mapOldestFirst, type OldestFirst } from '../vocabulary.js';
 import {
   damaged,
   deviceSlotSize,
@@ -40,7 +40,7 @@ async function readDevicesOf(file: FileHandle, path: string, superblock: Superbl
     decodeDevice(table.subarray(index * deviceSlotSize, (index + 1) * deviceSlotSize), superblock.blockSize),
   );
   // mkfs.erofs is given the layers oldest first and numbers them in that order.
-  return slots as unknown as OldestFirst<Device>;
+  return listedOldestFirst(slots);
 }
 
 /** Offsets of `struct erofs_deviceslot` (Linux 6.18). */
@@ -65,7 +65,7 @@ export async function verifyMerged(path: string, layers: OldestFirst<string>): P
   const read = await Promise.all(
     layers.map(async (layer) => ({ path: layer, superblock: await readSuperblock(layer) })),
   );
-  return verifyDevices(path, read as unknown as OldestFirst<Layer>);
+  return verifyDevices(path, listedOldestFirst(read));
 }
 
 /** As `verifyMerged`, with what the layers' superblocks were found to be. */

@@ -1,7 +1,7 @@
 import { rm, writeFile } from 'node:fs/promises';
 import { SnapshotterError } from '../errors.js';
 import { EarlyFlush } from '../host/index.js';
-import { mapOldestFirst, type OldestFirst } from '../vocabulary.js';
+import { listedOldestFirst, mapOldestFirst, type OldestFirst } from '../vocabulary.js';
 import { mergeArguments } from './args.js';
 import { chainRoot, findCorrections, type Corrections } from './corrections.js';
 import { verifyDevices, type Layer, type MergedImage } from './devices.js';
@@ -87,7 +87,7 @@ export function withInlays<T>(
   inlay: (above: number) => T,
 ): OldestFirst<T> {
   const devices = layers.flatMap((layer, index) => (inlays.includes(index + 1) ? [layer, inlay(index + 1)] : [layer]));
-  return devices as unknown as OldestFirst<T>;
+  return listedOldestFirst(devices);
 }
 
 function planOf({ root, inlays }: Corrections): MergePlan {
@@ -195,7 +195,7 @@ class Attempt {
 
 async function verifyLayers(paths: OldestFirst<string>): Promise<OldestFirst<Layer>> {
   const layers = await Promise.all(paths.map(async (path) => ({ path, superblock: await verifyLayer(path) })));
-  return layers as unknown as OldestFirst<Layer>;
+  return listedOldestFirst(layers);
 }
 
 async function mend(output: string, layers: OldestFirst<Layer>, corrections: Corrections): Promise<void> {

@@ -2,13 +2,17 @@ import { SnapshotterError } from '../errors.js';
 import { newestFirst, type NewestFirst } from '../vocabulary.js';
 import type { Database } from './database.js';
 import { abridged } from './keys.js';
-import { parseRecord, type SnapshotRecord } from './record.js';
+import type { CommittedRecord, QuarantinedRecord, SnapshotRecord } from './record.js';
+import { parseRecord } from './stored-record.js';
+
+/** A snapshot that others stand on. */
+export type ChainLink = CommittedRecord | QuarantinedRecord;
 
 /** The work of `MetadataStore.chain`, on one LevelDB snapshot. */
-export async function readChain({ level, snapshots }: Database, key: string): Promise<NewestFirst<SnapshotRecord>> {
+export async function readChain({ level, snapshots }: Database, key: string): Promise<NewestFirst<ChainLink>> {
   const snapshot = level.snapshot();
   try {
-    const chain: SnapshotRecord[] = [];
+    const chain: ChainLink[] = [];
     const seen = new Set<string>();
     for (let next = key; next !== '';) {
       const text = await snapshots.get(next, { snapshot });
@@ -26,7 +30,7 @@ export async function readChain({ level, snapshots }: Database, key: string): Pr
 }
 
 /** The first link was named by a caller: what is wrong with it is the caller's to mend. */
-function checkFirst(record: SnapshotRecord | undefined, key: string): SnapshotRecord {
+function checkFirst(record: SnapshotRecord | undefined, key: string): ChainLink {
   if (record?.kind === 'committed') return record;
   const what = record ? `is ${record.kind}, not committed` : 'does not exist';
   throw new SnapshotterError(record ? 'invalid-argument' : 'not-found', `the snapshot ${abridged(key)} ${what}`, {
@@ -41,7 +45,7 @@ function checkAncestor(
   key: string,
   child: SnapshotRecord,
   circle: boolean,
-): SnapshotRecord {
+): ChainLink {
   if (record?.kind === 'committed' && !circle) return record;
   const what = circle ? 'is its own ancestor' : record ? `is ${record.kind}, not committed` : 'is missing';
   throw new SnapshotterError('data-loss', `the parent ${abridged(key)} of ${abridged(child.key)} ${what}`, {

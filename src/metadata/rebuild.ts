@@ -13,7 +13,8 @@ import {
   type Counters,
   type Database,
 } from './database.js';
-import { serializeRecord, type SnapshotRecord } from './record.js';
+import { quarantined, type SnapshotRecord } from './record.js';
+import { serializeRecord } from './stored-record.js';
 
 /** Records a batch: bounds the memory of a batch, not the number of snapshots. */
 const batchSize = 500;
@@ -86,7 +87,7 @@ function quarantineOrphans(byKey: Map<string, SnapshotRecord>): { id: number; ke
     const reason = orphanReason(record, byKey);
     if (reason === undefined) continue;
     orphans.push({ id: record.id, key: record.key, parent: record.parent });
-    byKey.set(record.key, { ...record, quarantine: record.quarantine ?? reason });
+    byKey.set(record.key, quarantined(record, record.quarantine ?? reason));
   }
   return orphans;
 }

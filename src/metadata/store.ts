@@ -3,13 +3,14 @@ import { SnapshotterError } from '../errors.js';
 import { Slots } from '../jobs.js';
 import type { Logger } from '../log.js';
 import { snapshotRefLabel, type NewestFirst } from '../vocabulary.js';
-import { readChain } from './chain.js';
+import { readChain, type ChainLink } from './chain.js';
 import { Connection } from './connection.js';
 import { wasClosed } from '../leveldb/index.js';
 import { childKey, childRange, countersKey, formatKey, fromLevel, idKey } from './database.js';
 import { abridged } from './keys.js';
 import { rebuildDatabase, type RebuildReport } from './rebuild.js';
-import { parseRecord, type SnapshotRecord } from './record.js';
+import type { SnapshotRecord } from './record.js';
+import { parseRecord } from './stored-record.js';
 import { recogniseDatabase, type Recognised } from '../leveldb/index.js';
 import { RefIndex } from './ref-index.js';
 import { byBytes, Transaction } from './transaction.js';
@@ -99,7 +100,7 @@ export class MetadataStore {
    * @throws SnapshotterError `not-found` when `key` is absent, `invalid-argument` when it is not committed, `data-loss`
    *   when an ancestor is missing or not committed, or the chain is a circle
    */
-  chain(key: string): Promise<NewestFirst<SnapshotRecord>> {
+  chain(key: string): Promise<NewestFirst<ChainLink>> {
     return this.#connection.use((database) => readChain(database, key));
   }
 

@@ -2,7 +2,8 @@ import { SnapshotterError } from '../errors.js';
 import { type Operation, type Table } from '../leveldb/index.js';
 import { childKey, childRange, countersKey, idKey, type Counters, type Database } from './database.js';
 import { abridged, checkKey, checkLabels } from './keys.js';
-import { parseRecord, revised, serializeRecord, type SnapshotRecord } from './record.js';
+import { revised, type SnapshotRecord } from './record.js';
+import { parseRecord, serializeRecord } from './stored-record.js';
 
 /** Where numbers for snapshots come from. */
 export interface Ids {

@@ -11,7 +11,8 @@ import {
   type Database,
 } from './database.js';
 import { abridged } from './keys.js';
-import { parseRecord, type SnapshotRecord } from './record.js';
+import type { SnapshotRecord } from './record.js';
+import { parseRecord } from './stored-record.js';
 
 /** Records checked in one go: bounds the memory, whatever their number. */
 const readAtOnce = 500;

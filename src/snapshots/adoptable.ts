@@ -4,7 +4,7 @@ import { chainIdOf } from '../chain-id.js';
 import { SnapshotterError } from '../errors.js';
 import { asSnapshotterError, diskUsage, syncFolder, wallClock } from '../host/index.js';
 import { shareLayer, type HeldLayer, type LayerRecord } from '../layers/index.js';
-import type { SnapshotRecord } from '../metadata/index.js';
+import type { CommittedRecord } from '../metadata/index.js';
 import { isoOf } from '../timestamps.js';
 import { isDigest, snapshotRefLabel, type Digest } from '../vocabulary.js';
 import type { Context } from './context.js';
@@ -50,7 +50,7 @@ export async function refuseWhatIsHere(context: Context, request: CreateRequest)
 /** The measured chain ID; else the label, which a caller that names the parent has to know. */
 async function chainIdBelow(
   { chainIds }: Context,
-  parent: SnapshotRecord,
+  parent: CommittedRecord,
   namespace: string | undefined,
 ): Promise<Digest | undefined> {
   const measured = await chainIds.measure(parent);
@@ -89,7 +89,7 @@ function diffIdOf({ layers }: Context, { ref, diffId }: LabelledLayer, below: Di
 async function shareOn(
   context: Context,
   diffId: Digest,
-  parent: SnapshotRecord | undefined,
+  parent: CommittedRecord | undefined,
   request: CreateRequest,
 ): Promise<string | undefined> {
   const { layers, store, paths } = context;
@@ -149,11 +149,11 @@ interface Shared {
   readonly id: number;
   readonly key: string;
   readonly layer: LayerRecord;
-  readonly parent: SnapshotRecord | undefined;
+  readonly parent: CommittedRecord | undefined;
   readonly request: CreateRequest;
 }
 
-async function recordOf({ paths }: Context, { id, key, layer, parent, request }: Shared): Promise<SnapshotRecord> {
+async function recordOf({ paths }: Context, { id, key, layer, parent, request }: Shared): Promise<CommittedRecord> {
   const now = isoOf(wallClock());
   return {
     id,
@@ -172,7 +172,7 @@ async function recordOf({ paths }: Context, { id, key, layer, parent, request }:
 }
 
 /** The commit point. The parent is looked at again: another may have its name by now. */
-function insert({ store }: Context, record: SnapshotRecord, parent: SnapshotRecord | undefined): Promise<void> {
+function insert({ store }: Context, record: CommittedRecord, parent: CommittedRecord | undefined): Promise<void> {
   return store.exclusive('share a layer', async (tx) => {
     if (parent && (await usableParent(tx, parent.key)).id !== parent.id) {
       throw new SnapshotterError(

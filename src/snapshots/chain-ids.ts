@@ -1,5 +1,5 @@
 import { chainIdOf } from '../chain-id.js';
-import type { MetadataStore, SnapshotRecord } from '../metadata/index.js';
+import type { ChainLink, MetadataStore, SnapshotRecord } from '../metadata/index.js';
 import type { Digest } from '../vocabulary.js';
 
 /**
@@ -16,7 +16,7 @@ export class ChainIds {
 
   /** @returns undefined when a layer of the chain was not made by Apply, so that its diff ID is unknown */
   async measure(record: SnapshotRecord): Promise<Digest | undefined> {
-    const above = new Map<number, SnapshotRecord>();
+    const above = new Map<number, ChainLink>();
     let next = record;
     while (!this.#known.has(next.id)) {
       // A chain that is a circle, or misses a link, cannot be: its snapshots are quarantined.

@@ -10,7 +10,13 @@ import {
   withdrawLayers,
   type LayerRecord,
 } from '../layers/index.js';
-import { checkKey, checkLabels, type SnapshotRecord } from '../metadata/index.js';
+import {
+  checkKey,
+  checkLabels,
+  type CommittedRecord,
+  type ContainerRecord,
+  type ExtractRecord,
+} from '../metadata/index.js';
 import { withScope } from '../scope.js';
 import { isoOf } from '../timestamps.js';
 import type { Labels } from '../vocabulary.js';
@@ -32,9 +38,11 @@ export interface CommitRequest {
   readonly signal?: AbortSignal | undefined;
 }
 
+type ActiveRecord = ExtractRecord | ContainerRecord;
+
 /** What is committed, and where its content is. */
 interface Located {
-  readonly record: SnapshotRecord;
+  readonly record: ActiveRecord;
   readonly folder: SnapshotFolder;
   readonly parent: string;
   readonly source: Source;
@@ -95,7 +103,7 @@ async function locate(context: Context, request: CommitRequest): Promise<Located
 }
 
 /** @throws SnapshotterError `invalid-argument` when the snapshot already stands on another parent */
-function parentAtCommit(record: SnapshotRecord, given: string): string {
+function parentAtCommit(record: ActiveRecord, given: string): string {
   if (given === '' || given === record.parent) return record.parent;
   if (record.parent === '') return given;
   throw new SnapshotterError(
@@ -112,7 +120,7 @@ function parentAtCommit(record: SnapshotRecord, given: string): string {
  * @throws SnapshotterError `failed-precondition` for a container whose writable layer is lost (`fs/` would make an empty layer
  *   of it), and for what another differ unpacked for a parent, whether that was named at Prepare or only at Commit
  */
-async function locateSource(record: SnapshotRecord, folder: SnapshotFolder, parent: string): Promise<Source> {
+async function locateSource(record: ActiveRecord, folder: SnapshotFolder, parent: string): Promise<Source> {
   if (await exists(folder.writable)) return { kind: 'image', path: folder.writable };
   if (record.role !== 'extract') throw writableLost(record, folder.writable);
   if (record.layer) {
@@ -123,7 +131,7 @@ async function locateSource(record: SnapshotRecord, folder: SnapshotFolder, pare
   return { kind: 'folder', path: folder.upper };
 }
 
-function writableLost({ key }: SnapshotRecord, path: string): SnapshotterError {
+function writableLost({ key }: ContainerRecord, path: string): SnapshotterError {
   return new SnapshotterError(
     'failed-precondition',
     `snapshot ${JSON.stringify(key)} cannot be committed: its writable layer ${path} is missing`,
@@ -131,7 +139,7 @@ function writableLost({ key }: SnapshotRecord, path: string): SnapshotterError {
   );
 }
 
-function foreignUnpack(record: SnapshotRecord, parent: string): SnapshotterError {
+function foreignUnpack(record: ActiveRecord, parent: string): SnapshotterError {
   return new SnapshotterError(
     'failed-precondition',
     `snapshot ${JSON.stringify(record.key)} was unpacked by another differ, which loses the files that its layer deletes`,
@@ -198,7 +206,7 @@ async function recordCommit(context: Context, { located, layer }: Published, req
     await mustBeFree(tx, request.name, 'name');
     if (parent !== '') await usableParent(tx, parent);
     const now = isoOf(wallClock());
-    const committed: SnapshotRecord = {
+    const committed: CommittedRecord = {
       id: active.id,
       key: request.name,
       kind: 'committed',

@@ -2,14 +2,21 @@ import { isDeepStrictEqual } from 'node:util';
 
 import type { MergePlan } from '../erofs/index.js';
 import { SnapshotterError } from '../errors.js';
-import type { Serve, SnapshotRecord } from '../metadata/index.js';
-import { newestFirst, oldestFirst, type Mount, type OldestFirst } from '../vocabulary.js';
+import {
+  layersOf,
+  type CommittedRecord,
+  type ContainerRecord,
+  type LayerPlace,
+  type Serve,
+  type SnapshotRecord,
+  type ViewRecord,
+} from '../metadata/index.js';
+import type { Mount, OldestFirst } from '../vocabulary.js';
 import type { Context } from './context.js';
-import { layersOfChain, serveOf } from './create.js';
 import { claimsToBeBelow, pathsNamedBy } from './extract-target.js';
 import { inlaysIn } from './merged-images.js';
-import { mustBeSound } from './records.js';
-import { decide, render, type LayerPlace } from './serve.js';
+import { layersOfChain, mustBeSound } from './records.js';
+import { decide, render } from './serve.js';
 
 export type SideName = 'left' | 'right';
 
@@ -17,7 +24,7 @@ export type SideName = 'left' | 'right';
 export interface ComparedSide {
   readonly layers: OldestFirst<LayerPlace>;
   readonly serve: Serve;
-  readonly active: SnapshotRecord | undefined;
+  readonly active: ContainerRecord | undefined;
 }
 
 /** @throws SnapshotterError `not-mine` when neither list names a path below the root; `invalid-argument` when only one does */
@@ -52,7 +59,7 @@ export async function findSide(context: Context, name: SideName, mounts: readonl
   const record = owner?.kind === 'committed' ? first && (await ownerOf(context, first)) : owner;
   if (!record) throw notAnAnswer(name, mounts);
   mustBeSound(record);
-  if (record.role === 'extract' && record.kind !== 'committed') throw extracting(record, name);
+  if (record.kind === 'active' && record.role === 'extract') throw extracting(record, name);
   const side = record.kind === 'committed' ? await viewOf(context, record, mounts) : servedAs(record);
   const answer = render(side.serve, record.id, context.paths);
   if (!isDeepStrictEqual(mounts.map(bare), answer.map(bare))) throw notAnAnswer(name, mounts);
@@ -69,27 +76,23 @@ async function ownerOf({ paths, store }: Context, { source }: Mount): Promise<Sn
 }
 
 /** A view of layers names nothing of its own: only the committed snapshot in which its chain ends. */
-async function viewOf(context: Context, top: SnapshotRecord, mounts: readonly Mount[]): Promise<ComparedSide> {
+async function viewOf(context: Context, top: CommittedRecord, mounts: readonly Mount[]): Promise<ComparedSide> {
   const layers = await layersOfChain(context, top.key);
   const [mount, ...others] = mounts;
   const merged =
     mount && others.length === 0 ? { id: top.id, plan: await planOfMount(context, top, mount) } : undefined;
-  return { layers, serve: decide({ role: 'view', layers, merged }), active: undefined };
+  return { layers, serve: decide({ role: 'view', layers, merged }).serve, active: undefined };
 }
 
 /** How the merged image was merged that the mount names, if it names one: by the folder it lies in, and the manifest there. */
-async function planOfMount({ paths }: Context, { id }: SnapshotRecord, { source }: Mount): Promise<MergePlan> {
+async function planOfMount({ paths }: Context, { id }: CommittedRecord, { source }: Mount): Promise<MergePlan> {
   const own = paths.snapshot(id).mergedBy('overlay');
   return source === own.image ? { rules: 'overlay', inlays: await inlaysIn(own) } : { rules: 'mkfs', inlays: [] };
 }
 
-function servedAs(record: SnapshotRecord): ComparedSide {
-  const serve = serveOf(record);
-  const places =
-    serve.shape === 'image' ? serve.layers.map((id, index) => ({ id, file: serve.files[index] ?? '' })) : [];
-  // The record lists them oldest first already.
-  const layers = oldestFirst(newestFirst(places.toReversed()));
-  return { layers, serve, active: record.kind === 'active' ? record : undefined };
+function servedAs(record: ContainerRecord | ViewRecord): ComparedSide {
+  const { serve } = record;
+  return { layers: layersOf(serve), serve, active: record.kind === 'active' ? record : undefined };
 }
 
 function notAnAnswer(name: SideName, mounts: readonly Mount[]): SnapshotterError {

@@ -2,26 +2,35 @@ import { mkdir, writeFile } from 'node:fs/promises';
 
 import { chainRootAttributes } from '../erofs/index.js';
 import { writableLayerLimits } from '../ext4/index.js';
-import { SnapshotterError } from '../errors.js';
 import { asSnapshotterError, syncFolder, wallClock } from '../host/index.js';
-import { checkKey, checkLabels, type Serve, type SnapshotRecord } from '../metadata/index.js';
+import {
+  checkKey,
+  checkLabels,
+  type ContainerRecord,
+  type ExtractRecord,
+  type LayerPlace,
+  type MergedPlace,
+  type ViewRecord,
+} from '../metadata/index.js';
 import { isoOf } from '../timestamps.js';
-import { newestFirst, oldestFirst, type Mount, type OldestFirst } from '../vocabulary.js';
+import { listedOldestFirst, type Mount, type OldestFirst } from '../vocabulary.js';
 import { orAborted } from '../waiting.js';
 import { refuseWhatIsHere } from './adoptable.js';
 import type { Context } from './context.js';
 import { expectedLayerOf } from './extract-target.js';
 import { mark } from './ownership.js';
 import type { SnapshotFolder } from './paths.js';
-import { mustBeFree, mustBeSound, usableParent, writeRecordFile } from './records.js';
+import { layersOfChain, mustBeFree, usableParent, writeRecordFile } from './records.js';
 import { keptLabels, writableBytesOf, type CreateRequest } from './requests.js';
-import { decide, pathsOf, render, type LayerPlace, type MergedPlace, type Role } from './serve.js';
+import { decide, pathsOf, render, type Role } from './serve.js';
 import { giveUp } from './trash.js';
 
 interface Gathered {
   readonly layers: OldestFirst<LayerPlace>;
   readonly merged: MergedPlace | undefined;
 }
+
+type NewRecord = ExtractRecord | (ContainerRecord & { readonly writableBytes: number }) | ViewRecord;
 
 /**
  * Prepare and View: check, gather, decide, fill a folder of its own, record. The answer is decided here once and recorded. A
@@ -35,25 +44,23 @@ export async function createSnapshot(context: Context, role: Role, request: Crea
     await mustBeFree(context.store, request.key, 'key');
     if (role !== 'view') await refuseWhatIsHere(context, request);
     const { layers, merged } = await gather(context, role, request);
-    const serve = decide({ role, layers, merged });
+    const decision = decide({ role, layers, merged });
     request.signal?.throwIfAborted();
     const id = context.store.reserveId();
     const folder = context.paths.snapshot(id);
     const now = isoOf(wallClock());
-    const record: SnapshotRecord = {
+    const common = {
       id,
       key: request.key,
-      kind: role === 'view' ? 'view' : 'active',
       parent: request.parent,
       labels: keptLabels(request.labels),
       createdAt: now,
       updatedAt: now,
-      role,
-      ...(request.namespace === undefined ? {} : { namespace: request.namespace }),
-      serve,
-      ...(role === 'container' ? { writableBytes: bytes } : {}),
+      namespace: request.namespace,
       revision: 1,
     };
+    const record: NewRecord =
+      decision.role === 'container' ? { ...common, ...decision, writableBytes: bytes } : { ...common, ...decision };
     try {
       await fill(context, folder, record, layers, request.signal);
       await insert(context, record);
@@ -61,13 +68,13 @@ export async function createSnapshot(context: Context, role: Role, request: Crea
       await giveUp(context, request.key, id);
       throw asSnapshotterError(error, `preparing ${JSON.stringify(request.key)}`, context.paths.root);
     }
-    if (role === 'extract') context.expectLayer(expectedLayerOf(context, record));
-    return render(serve, id, context.paths);
+    if (record.role === 'extract') context.expectLayer(expectedLayerOf(context, record));
+    return render(record.serve, id, context.paths);
   });
 }
 
 async function gather(context: Context, role: Role, { parent, signal }: CreateRequest): Promise<Gathered> {
-  const none = { layers: oldestFirst(newestFirst<LayerPlace>([])), merged: undefined };
+  const none = { layers: listedOldestFirst<LayerPlace>([]), merged: undefined };
   if (parent === '') return none;
   const parentRecord = await usableParent(context.store, parent);
   if (role === 'extract') return none;
@@ -83,24 +90,10 @@ async function gather(context: Context, role: Role, { parent, signal }: CreateRe
   return { layers, merged: undefined };
 }
 
-/** @throws SnapshotterError `failed-precondition` when a snapshot of the chain is quarantined */
-export async function layersOfChain(context: Context, parent: string): Promise<OldestFirst<LayerPlace>> {
-  const chain = await context.store.chain(parent);
-  const places = chain.map((record) => {
-    mustBeSound(record);
-    if (record.layer) return { id: record.id, file: record.layer.file };
-    throw new SnapshotterError('failed-precondition', `committed snapshot ${JSON.stringify(record.key)} has no layer`, {
-      facts: { key: record.key, id: record.id },
-      next: 'remove it and what stands on it, then pull the image again',
-    });
-  });
-  return oldestFirst(newestFirst(places));
-}
-
 async function fill(
   context: Context,
   folder: SnapshotFolder,
-  record: SnapshotRecord,
+  record: NewRecord,
   layers: OldestFirst<LayerPlace>,
   signal: AbortSignal | undefined,
 ): Promise<void> {
@@ -110,7 +103,7 @@ async function fill(
   await mkdir(folder.upper, { mode: 0o755 });
   if (record.role === 'container') {
     const root = await chainRootAttributes(pathsOf(layers, context.paths));
-    const bytes = record.writableBytes ?? context.defaultSize;
+    const { writableBytes: bytes } = record;
     await context.writable.create({ path: folder.writable, bytes, root, ...(signal ? { signal } : {}) });
   }
   await writeRecordFile(context, record);
@@ -118,23 +111,10 @@ async function fill(
 }
 
 /** The commit point. Parent and key are checked again: both may have changed while the folder was filled. */
-function insert(context: Context, record: SnapshotRecord): Promise<void> {
+function insert(context: Context, record: NewRecord): Promise<void> {
   return context.store.exclusive(`insert ${record.kind}`, async (tx) => {
     if (record.parent !== '') await usableParent(tx, record.parent);
     await mustBeFree(tx, record.key, 'key');
     await tx.insert(record);
   });
-}
-
-/** How a snapshot that is not committed is served; every such record carries it. */
-export function serveOf(record: SnapshotRecord): Serve {
-  if (record.serve) return record.serve;
-  throw new SnapshotterError(
-    'data-loss',
-    `the record of snapshot ${JSON.stringify(record.key)} does not say how it is served`,
-    {
-      facts: { key: record.key, id: record.id },
-      next: 'remove this snapshot and prepare it again',
-    },
-  );
 }

@@ -10,7 +10,7 @@ import {
   type LayerTar,
   withdrawLayers,
 } from '../layers/index.js';
-import type { SnapshotRecord } from '../metadata/index.js';
+import { layerOf, type ExtractRecord, type SnapshotRecord } from '../metadata/index.js';
 import { isoOf } from '../timestamps.js';
 import { diffIdLabel, isDigest, type Digest, type Mount } from '../vocabulary.js';
 import type { Context } from './context.js';
@@ -35,12 +35,11 @@ export async function findExtractTarget(context: Context, mounts: readonly Mount
       next: 'prepare the layer again',
     });
   }
-  mustBeSound(record);
   mustTakeLayers(record);
   return targetOf(context, record);
 }
 
-function targetOf(context: Context, record: SnapshotRecord): ExtractTarget {
+function targetOf(context: Context, record: ExtractRecord): ExtractTarget {
   const { id, key, labels } = record;
   const folder = context.paths.snapshot(id);
   const stated = labels[diffIdLabel];
@@ -62,7 +61,7 @@ function targetOf(context: Context, record: SnapshotRecord): ExtractTarget {
 }
 
 /** What the differ is told of an extract snapshot that was just prepared. */
-export function expectedLayerOf(context: Context, record: SnapshotRecord): ExpectedLayer {
+export function expectedLayerOf(context: Context, record: ExtractRecord): ExpectedLayer {
   return {
     snapshot: record.id,
     namespace: record.namespace,
@@ -92,7 +91,7 @@ function whileExtracting<T>({ keys, store }: Context, key: string, id: number, w
 async function withdrawUnrecorded(context: Context, key: string, id: number): Promise<void> {
   const { store, paths, log, unsettled } = context;
   try {
-    if ((await existing(store, key)).layer === undefined) await withdrawLayers(paths.snapshot(id).path);
+    if (layerOf(await existing(store, key)) === undefined) await withdrawLayers(paths.snapshot(id).path);
   } catch (error) {
     log.error({ err: error, key }, 'could not take back the layer of an Apply that failed');
     unsettled.add(id);
@@ -102,7 +101,9 @@ async function withdrawUnrecorded(context: Context, key: string, id: number): Pr
 /** What Apply did is known to Commit by the record alone. */
 async function recordLayer(context: Context, key: string, id: number, layer: LayerRecord): Promise<void> {
   const namespace = await context.store.exclusive('apply', async (tx) => {
-    const after = await tx.replace({ ...(await existing(tx, key)), layer, updatedAt: isoOf(wallClock()) });
+    const record = await existing(tx, key);
+    mustTakeLayers(record);
+    const after = await tx.replace({ ...record, layer, updatedAt: isoOf(wallClock()) });
     await writeRecordFileWith(context, tx, after);
     return after.namespace;
   });
@@ -110,11 +111,11 @@ async function recordLayer(context: Context, key: string, id: number, layer: Lay
 }
 
 /** Those that hold the layer, and may share it with this snapshot. */
-function holdersFor(context: Context, { id, namespace }: SnapshotRecord, digest: Digest): readonly HeldLayer[] {
+function holdersFor(context: Context, { id, namespace }: ExtractRecord, digest: Digest): readonly HeldLayer[] {
   return context.layers.find(digest).filter((held) => held.id === id || mayShare(context, namespace, held.namespace));
 }
 
-async function adopt(context: Context, record: SnapshotRecord, digest: Digest): Promise<LayerTar | undefined> {
+async function adopt(context: Context, record: ExtractRecord, digest: Digest): Promise<LayerTar | undefined> {
   const { paths, log } = context;
   const { id, key } = record;
   for (const held of holdersFor(context, record, digest)) {
@@ -132,7 +133,8 @@ async function adopt(context: Context, record: SnapshotRecord, digest: Digest): 
   return undefined;
 }
 
-function mustTakeLayers(record: SnapshotRecord): void {
+function mustTakeLayers(record: SnapshotRecord): asserts record is ExtractRecord {
+  mustBeSound(record);
   if (record.kind === 'active' && record.role === 'extract') return;
   throw new SnapshotterError(
     'failed-precondition',

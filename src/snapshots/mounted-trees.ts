@@ -4,11 +4,12 @@ import { join } from 'node:path';
 import { SnapshotterError } from '../errors.js';
 import type { PrivateMounts } from '../host/index.js';
 import type { ComparedTree, OverlayNotes } from '../layers/index.js';
+import type { LayerPlace } from '../metadata/index.js';
 import type { Scope } from '../scope.js';
 import type { ComparedSide } from './compared-side.js';
 import type { Context } from './context.js';
 import { mountUpper, type GuestDisks, type MountedFolder } from './mounted-upper.js';
-import { devicePaths, mergedFolder, pathsOf, type LayerPlace } from './serve.js';
+import { devicePaths, mergedFolder } from './serve.js';
 
 export interface Mounting {
   readonly context: Context;
@@ -43,24 +44,24 @@ export async function mountTree(o: Mounting, scope: Scope, side: ComparedSide, f
 type MountedTree = ComparedTree & MountedFolder;
 
 async function mountImage(o: Mounting, side: ComparedSide, folder: string): Promise<MountedTree> {
-  const { serve, layers } = side;
+  const { serve } = side;
+  const { paths } = o.context;
   const target = join(folder, 'image');
   const plain = (mounted: MountedFolder): MountedTree => ({ ...mounted, throughOverlay: false });
-  const image = serve.shape === 'image' ? serve.image : 'none';
-  switch (image) {
-    case 'none':
-      await mkdir(target, { mode: 0o755 });
-      return plain({ path: target, inside: target });
+  if (serve.shape !== 'image' || serve.image === 'none') {
+    await mkdir(target, { mode: 0o755 });
+    return plain({ path: target, inside: target });
+  }
+  switch (serve.image) {
     case 'single':
-      return plain(await mountErofs(o, pathsOf(layers, o.context.paths)[0] ?? '', [], target));
+      return plain(await mountLayer(o, serve.layer, target));
     case 'merged': {
-      if (serve.shape !== 'image') throw new Error('a merged side that is no image');
-      const { paths } = o.context;
-      return plain(await mountErofs(o, mergedFolder(serve, paths).image, devicePaths(serve, paths), target));
+      const { image } = mergedFolder(serve.merged, paths);
+      return plain(await mountErofs(o, image, devicePaths(serve, paths), target));
     }
     case 'separate': {
       const lowers: string[] = [];
-      for (const [index, layer] of layers.entries()) {
+      for (const [index, layer] of serve.layers.entries()) {
         lowers.unshift((await mountLayer(o, layer, join(folder, String(index)))).inside);
       }
       return mountOverlay(o, lowers, target);

@@ -1,10 +1,10 @@
 import { SnapshotterError } from '../errors.js';
+import type { ImageServe } from '../metadata/index.js';
 import type { Mount } from '../vocabulary.js';
 import type { Context } from './context.js';
-import { serveOf } from './create.js';
 import { exists } from './exists.js';
 import { existing, mustBeSound } from './records.js';
-import { filesOf, layerPaths, planOf, render, type ImageServe } from './serve.js';
+import { filesOf, pathsOf, render } from './serve.js';
 
 /**
  * The answer that Prepare or View gave, again, once all that it names was found to be there and to fit.
@@ -26,7 +26,7 @@ export async function mountsOf(context: Context, key: string): Promise<readonly 
     );
   }
   mustBeSound(record);
-  const serve = serveOf(record);
+  const { serve } = record;
   if (serve.shape === 'image') {
     if (record.parent !== '') (await store.chain(record.parent)).forEach(mustBeSound);
     await mustFitChain(context, key, serve);
@@ -37,10 +37,10 @@ export async function mountsOf(context: Context, key: string): Promise<readonly 
 
 /** A merged image that is not that of its layers is made again, to the same bytes, and never answered as it is. */
 async function mustFitChain({ merged, paths }: Context, key: string, serve: ImageServe): Promise<void> {
-  if (serve.merged === undefined) return;
-  const layers = layerPaths(serve, paths);
+  if (serve.image !== 'merged') return;
+  const layers = pathsOf(serve.layers, paths);
   await mustBeThere(key, layers);
-  const outcome = await merged.ensureAsRecorded(paths.snapshot(serve.merged), layers, planOf(serve));
+  const outcome = await merged.ensureAsRecorded(paths.snapshot(serve.merged.id), layers, serve.merged.plan);
   if (outcome.merged) return;
   throw cannotBeServed(key, `its merged image is damaged and cannot be made again, since ${outcome.cause}`);
 }

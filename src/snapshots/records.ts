@@ -2,7 +2,16 @@ import { readFile, rm } from 'node:fs/promises';
 
 import { SnapshotterError } from '../errors.js';
 import { publishStaged, stageFile, writeFileDurably } from '../host/index.js';
-import { abridged, serializeRecord, type SnapshotRecord, type Transaction } from '../metadata/index.js';
+import {
+  abridged,
+  serializeRecord,
+  type CommittedRecord,
+  type LayerPlace,
+  type SnapshotRecord,
+  type SoundRecord,
+  type Transaction,
+} from '../metadata/index.js';
+import { newestFirst, oldestFirst, type OldestFirst } from '../vocabulary.js';
 import type { Context } from './context.js';
 
 /** Writes `snapshot.json`, from which the record can be rebuilt, beside the data it is about. */
@@ -85,7 +94,7 @@ export async function mustBeFree(store: Pick<Transaction, 'get'>, key: string, w
  * @throws SnapshotterError `not-found`, `invalid-argument` when it is not committed, `failed-precondition` when it is
  *   quarantined
  */
-export async function usableParent(store: Pick<Transaction, 'get'>, parent: string): Promise<SnapshotRecord> {
+export async function usableParent(store: Pick<Transaction, 'get'>, parent: string): Promise<CommittedRecord> {
   const record = await store.get(parent);
   if (!record) {
     throw new SnapshotterError('not-found', `parent snapshot ${abridged(parent)} does not exist`, {
@@ -107,8 +116,24 @@ export async function usableParent(store: Pick<Transaction, 'get'>, parent: stri
   return record;
 }
 
+/**
+ * The layers of the committed snapshot `parent` and of those below it.
+ *
+ * @throws SnapshotterError `failed-precondition` when a snapshot of the chain is quarantined
+ */
+export async function layersOfChain(
+  { store }: Pick<Context, 'store'>,
+  parent: string,
+): Promise<OldestFirst<LayerPlace>> {
+  const places = (await store.chain(parent)).map((record) => {
+    mustBeSound(record);
+    return { id: record.id, file: record.layer.file };
+  });
+  return oldestFirst(newestFirst(places));
+}
+
 /** @throws SnapshotterError `failed-precondition` when the snapshot was quarantined at start */
-export function mustBeSound(record: SnapshotRecord): void {
+export function mustBeSound<Some extends SnapshotRecord>(record: Some): asserts record is Extract<Some, SoundRecord> {
   if (record.quarantine === undefined) return;
   throw new SnapshotterError(
     'failed-precondition',

@@ -5,7 +5,7 @@ import { describeError, errnoOf } from '../errors.js';
 import { removeTree, temporaryPrefix } from '../host/index.js';
 import { Slots } from '../jobs.js';
 import { checkLayer, hasUnfinishedConversion, withdrawLayers } from '../layers/index.js';
-import type { SnapshotRecord } from '../metadata/index.js';
+import { quarantined, withoutQuarantine, type SnapshotRecord } from '../metadata/index.js';
 import { reclaim } from './commit.js';
 import type { Context } from './context.js';
 import { exists } from './exists.js';
@@ -79,19 +79,13 @@ async function examine(
   }
   tally.snapshots += 1;
   const folder = paths.snapshot(record.id);
-  let fault: string | undefined;
-  try {
-    fault = present.has(record.id) ? await tidy(context, record, folder) : `its folder ${folder.path} is missing`;
-  } catch (error) {
-    fault = describeError(error);
-  }
+  const after = await examined(context, record, folder, present);
+  const { quarantine: fault } = after;
   if (fault !== undefined) {
     tally.quarantined += 1;
     log.error({ key: record.key, snapshot: record.id, fault }, 'this snapshot is quarantined');
   }
   if (fault === record.quarantine) return;
-  const { quarantine: _before, ...sound } = record;
-  const after = fault === undefined ? sound : { ...sound, quarantine: fault };
   try {
     await store.exclusive('quarantine', (tx) => tx.replace(after));
   } catch (error) {
@@ -100,12 +94,22 @@ async function examine(
   }
 }
 
-/** @returns what is wrong with the snapshot, or undefined when it is sound */
-async function tidy(
+async function examined(
   context: RecoveryContext,
   record: SnapshotRecord,
   folder: SnapshotFolder,
-): Promise<string | undefined> {
+  present: ReadonlySet<number>,
+): Promise<SnapshotRecord> {
+  if (!present.has(record.id)) return quarantined(record, `its folder ${folder.path} is missing`);
+  try {
+    return await tidy(context, record, folder);
+  } catch (error) {
+    return quarantined(record, describeError(error));
+  }
+}
+
+/** @returns the record as it should be: quarantined when something is wrong with the snapshot */
+async function tidy(context: RecoveryContext, record: SnapshotRecord, folder: SnapshotFolder): Promise<SnapshotRecord> {
   await sweep(context, folder.path);
   await removeMountPoint(folder);
   // Releases before the marker made folders without it.
@@ -117,19 +121,20 @@ async function tidy(
     context.log.warn({ err: error, snapshot: record.id }, 'could not write snapshot.json again');
   });
   if (record.parent !== '' && (await context.store.get(record.parent))?.kind !== 'committed') {
-    return `its parent ${JSON.stringify(record.parent)} is missing`;
+    return quarantined(record, `its parent ${JSON.stringify(record.parent)} is missing`);
   }
-  if (record.kind === 'committed') {
-    const { layer } = record;
-    if (!layer) return 'its record names no layer';
+  if (record.kind !== 'committed' && (await hasUnfinishedConversion(folder.path))) await withdrawLayers(folder.path);
+  const sound = withoutQuarantine(record);
+  if (sound.quarantine !== undefined) return sound;
+  if (sound.kind === 'committed') {
+    const { layer } = sound;
     await checkLayer(folder.layer(layer.file), layer);
-    context.layers.add({ id: record.id, layer, namespace: record.namespace });
+    context.layers.add({ id: sound.id, layer, namespace: sound.namespace });
     await reclaim(context, folder);
-    return undefined;
+    return sound;
   }
-  if (await hasUnfinishedConversion(folder.path)) await withdrawLayers(folder.path);
-  const needed = record.role === 'container' ? folder.writable : folder.upper;
-  return (await exists(needed)) ? undefined : `${basename(needed)} is missing`;
+  const needed = sound.role === 'container' ? folder.writable : folder.upper;
+  return (await exists(needed)) ? sound : quarantined(sound, `${basename(needed)} is missing`);
 }
 
 /** A mount point of a read that was cut short. One that is in use, or is not empty, stays and does no harm. */
@@ -179,8 +184,8 @@ async function adopt(context: RecoveryContext, record: SnapshotRecord, tally: Ta
   const { paths, store, log } = context;
   const folder = paths.snapshot(record.id);
   try {
-    const fault = await tidy(context, record, folder);
-    await store.exclusive('adopt', (tx) => tx.insert(fault === undefined ? record : { ...record, quarantine: fault }));
+    const after = await tidy(context, record, folder);
+    await store.exclusive('adopt', (tx) => tx.insert(after));
     log.warn({ key: record.key, snapshot: record.id }, 'adopted a snapshot that the database did not know');
     tally.adopted += 1;
     tally.snapshots += 1;

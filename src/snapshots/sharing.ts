@@ -44,8 +44,9 @@ export async function mayBeAdopted(
   asking: string | undefined,
 ): Promise<boolean> {
   const { chainIds, paths, log } = context;
-  const { id, key, kind, layer, namespace } = record;
-  if (kind !== 'committed' || !layer || !mayShare(context, asking, namespace)) return false;
+  if (record.kind !== 'committed') return false;
+  const { id, key, layer, namespace } = record;
+  if (!layer || !mayShare(context, asking, namespace)) return false;
   if (!isConvertedAsNow(layer)) return false;
   const measured = await chainIds.measure(record);
   if (measured === undefined ? asking !== namespace : measured !== ref) return false;

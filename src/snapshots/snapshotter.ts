@@ -166,7 +166,8 @@ export class Snapshotter {
   async usage(key: string): Promise<DiskUsage> {
     const { store, paths } = await this.#use();
     const record = await existing(store, key);
-    return record.usage ?? diskUsage(paths.snapshot(record.id).path);
+    const recorded = record.kind === 'committed' ? record.usage : undefined;
+    return recorded ?? diskUsage(paths.snapshot(record.id).path);
   }
 
   /** Erases what Remove put aside. */

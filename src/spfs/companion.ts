@@ -1,7 +1,7 @@
 import { connectAsClient, type ContainerdClient } from '../containerd/index.js';
 import { SnapshotterError } from '../errors.js';
 import type { Logger } from '../log.js';
-import type { Digest, OldestFirst } from '../vocabulary.js';
+import { listedOldestFirst, type Digest, type OldestFirst } from '../vocabulary.js';
 import { Browser } from './browse/index.js';
 import { Chains, spfsNamespace, type OpenOptions } from './chains/index.js';
 import type { SpfsConfig } from './config/index.js';
@@ -249,7 +249,7 @@ export class Companion {
   }
 }
 
-const emptyStack = [] as unknown as OldestFirst<Digest>;
+const emptyStack = listedOldestFirst<Digest>([]);
 
 function importFrom(source: ImportSource, context: ImportContext, namespace: string): Promise<Imported> {
   if (source.from === 'image') return importImage({ ...context, name: source.name, namespace, as: source.as });

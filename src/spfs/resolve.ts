@@ -1,5 +1,5 @@
 import { SnapshotterError } from '../errors.js';
-import type { Digest, OldestFirst } from '../vocabulary.js';
+import { listedOldestFirst, type Digest, type OldestFirst } from '../vocabulary.js';
 import { describePlace, type DigestItem, type EnvItem, type ReferenceItem } from './grammar/index.js';
 import type { StoredObject } from './model.js';
 import { resolveReference, type StoreView } from './store/index.js';
@@ -19,7 +19,7 @@ export async function resolveLayers(view: StoreView, items: readonly EnvItem[]):
   }
   // Items, and the layers of a platform, are written from the lowest up.
   const layers = new Set([...objects.values()].flatMap((object) => [...layersOf(object)]));
-  return [...layers] as unknown as OldestFirst<Digest>;
+  return listedOldestFirst([...layers]);
 }
 
 /**
@@ -57,5 +57,5 @@ function placed(error: SnapshotterError, item: DigestItem | ReferenceItem): Snap
 
 /** The layers that an object adds to a stack, the lowest first. */
 export function layersOf(object: StoredObject): OldestFirst<Digest> {
-  return object.kind === 'platform' ? object.layers : ([object.digest] as unknown as OldestFirst<Digest>);
+  return object.kind === 'platform' ? object.layers : listedOldestFirst([object.digest]);
 }

@@ -1,7 +1,9 @@
 import { readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { expect, test } from 'vitest';
-import { parseRecord, serializeRecord, type SnapshotRecord } from '../../src/metadata/index.js';
+import { parseRecord, serializeRecord } from '../../src/metadata/index.js';
+import type { QuarantinedRecord } from '../../src/metadata/record.js';
+import { listedOldestFirst } from '../../src/vocabulary.js';
 import { packageRoot } from '../../src/package.js';
 import { recordOf } from './support.js';
 
@@ -10,17 +12,17 @@ const read = (name: string) => readFileSync(join(packageRoot(), name), 'utf8');
 const digest = `sha256:${'0'.repeat(64)}` as const;
 
 /** Every field that a record can have; the compiler refuses one that is missing here. */
-const everyField: Required<SnapshotRecord> = {
+const everyField: Required<QuarantinedRecord> = {
   ...recordOf({ id: 2, key: 'k' }),
   namespace: 'default',
   serve: {
     shape: 'image',
     image: 'merged',
-    merged: 1,
-    rules: 'overlay',
-    inlays: [1],
-    layers: [1, 2],
-    files: ['a', 'b'],
+    merged: { id: 1, plan: { rules: 'overlay', inlays: [1] } },
+    layers: listedOldestFirst([
+      { id: 1, file: 'a' },
+      { id: 2, file: 'b' },
+    ]),
     writable: true,
   },
   writableBytes: 1,
@@ -44,8 +46,8 @@ test('docs/on-disk.md lists exactly the fields of a record, and the names inside
   const table = page.slice(page.indexOf('## The record'), page.indexOf('`serve` is'));
   const rows = [...table.matchAll(/^\| (`.*?) \|/gm)].flatMap(([, cell]) => [...(cell ?? '').matchAll(/`(\w+)`/g)]);
   expect(rows.map(([, name]) => name).sort()).toEqual(Object.keys(stored).sort());
-  for (const inner of [everyField.serve, everyField.layer, everyField.usage]) {
-    for (const name of Object.keys(inner)) expect(page).toMatch(new RegExp(`[\`"]${name}[\`"]`));
+  for (const inner of [stored['serve'], everyField.layer, everyField.usage]) {
+    for (const name of Object.keys(inner as object)) expect(page).toMatch(new RegExp(`[\`"]${name}[\`"]`));
   }
 });
 

@@ -1,11 +1,15 @@
 import { readdirSync, readFileSync } from 'node:fs';
 import { describe, expect, test } from 'vitest';
-import { parseRecord, serializeRecord, type SnapshotRecord } from '../../src/metadata/index.js';
+import { parseRecord, serializeRecord, type Serve } from '../../src/metadata/index.js';
+import type { QuarantinedRecord } from '../../src/metadata/record.js';
+import { listedOldestFirst } from '../../src/vocabulary.js';
 import { recordOf } from './support.js';
 
 const digest = `sha256:${'ab'.repeat(32)}` as const;
 
-const full: SnapshotRecord = recordOf({
+const full: QuarantinedRecord = {
+  createdAt: '2026-01-02T03:04:05.678Z',
+  updatedAt: '2026-01-02T03:04:05.678Z',
   id: 12,
   key: 'default/12/name',
   kind: 'committed',
@@ -23,14 +27,18 @@ const full: SnapshotRecord = recordOf({
   },
   usage: { bytes: 36864, inodes: 3 },
   quarantine: 'its layer is damaged',
-});
+};
 
 const { rules: _since3, ...layerOfSecond } = full.layer!;
-const second: SnapshotRecord = { ...full, layer: layerOfSecond };
+const second: QuarantinedRecord = { ...full, layer: layerOfSecond };
 
-const overlaid: SnapshotRecord['serve'] = {
-  ...({ shape: 'image', image: 'merged', merged: 2, layers: [1, 2], files: ['a', 'b'], writable: true } as const),
-  ...({ rules: 'overlay', inlays: [1] } as const),
+const places = listedOldestFirst([
+  { id: 1, file: 'a' },
+  { id: 2, file: 'b' },
+]);
+const overlaid: Serve = {
+  ...({ shape: 'image', image: 'merged', layers: places, writable: true } as const),
+  merged: { id: 2, plan: { rules: 'overlay', inlays: [1] } },
 };
 
 test('what is written is read back the same, as text and parsed', () => {
@@ -105,6 +113,107 @@ describe('a broken record is data-loss that names place and field', () => {
       expect.objectContaining({ code: 'data-loss', message: expect.stringContaining(field) as string }),
     );
     expect(() => parseRecord(text, 'snapshots/12/snapshot.json')).toThrow('snapshots/12/snapshot.json');
+  });
+});
+
+const head = (kind: string) =>
+  `"id":2,"key":"k","kind":"${kind}","parent":"p","labels":{},"createdAt":"2026-01-02T03:04:05.678Z","updatedAt":"2026-01-02T03:04:05.678Z"`;
+const layer = `{"file":"layer.erofs","uuid":"u","blocks":9,"applied":{"digest":"${digest}","diffId":"${digest}","tarBytes":1,"modified":"1"}}`;
+const disks = (fields: string, count: number) =>
+  `{"shape":"image",${fields},"layers":${JSON.stringify([3, 4].slice(0, count))},"files":${JSON.stringify(['a', 'b'].slice(0, count))},"writable":`;
+
+describe('what 4e42aeb wrote is a record of its kind, and the same bytes again', () => {
+  test.each<[string, string, object]>([
+    [
+      'committed',
+      `${head('committed')},"role":"extract","layer":${layer},"usage":{"bytes":1,"inodes":1}`,
+      { role: 'extract' },
+    ],
+    [
+      'committed container',
+      `${head('committed')},"role":"container","namespace":"n","layer":${layer}`,
+      { role: 'container' },
+    ],
+    ['extract', `${head('active')},"role":"extract","serve":{"shape":"extract"}`, { serve: { shape: 'extract' } }],
+    [
+      'extract, applied and not committed',
+      `${head('active')},"role":"extract","namespace":"n","serve":{"shape":"extract"},"layer":${layer}`,
+      { layer: JSON.parse(layer) as object },
+    ],
+    [
+      'container on nothing',
+      `${head('active')},"role":"container","serve":${disks('"image":"none"', 0)}true},"writableBytes":1`,
+      { serve: { shape: 'image', image: 'none', writable: true }, writableBytes: 1 },
+    ],
+    [
+      'container on one layer',
+      `${head('active')},"role":"container","serve":${disks('"image":"single"', 1)}true},"writableBytes":1`,
+      { serve: { shape: 'image', image: 'single', layer: { id: 3, file: 'a' }, writable: true } },
+    ],
+    [
+      'merged view',
+      `${head('view')},"role":"view","serve":${disks('"image":"merged","merged":4', 2)}false}`,
+      {
+        serve: {
+          merged: { id: 4, plan: { rules: 'mkfs', inlays: [] } },
+          layers: [
+            { id: 3, file: 'a' },
+            { id: 4, file: 'b' },
+          ],
+        },
+      },
+    ],
+    [
+      'separate view',
+      `${head('view')},"role":"view","serve":${disks('"image":"separate"', 2)}false}`,
+      {
+        serve: {
+          image: 'separate',
+          layers: [
+            { id: 3, file: 'a' },
+            { id: 4, file: 'b' },
+          ],
+          writable: false,
+        },
+      },
+    ],
+    ['empty view', `${head('view')},"role":"view","serve":{"shape":"empty-view"}`, { serve: { shape: 'empty-view' } }],
+  ])('%s', (_what, fields, expected) => {
+    const text = `{"version":${fields.includes('"namespace"') ? 2 : 1},${fields}}`;
+    const record = parseRecord(text, 'here');
+    expect(record.quarantine).toBeUndefined();
+    expect(record).toMatchObject(expected);
+    expect(serializeRecord(record)).toBe(text);
+  });
+});
+
+describe('a record that no sound snapshot has is quarantined, and loses nothing', () => {
+  test.each<[string, string, string]>([
+    ['committed without a layer', `${head('committed')},"role":"extract"`, 'names no layer'],
+    ['view without its answer', `${head('view')},"role":"view"`, 'does not say how it is served'],
+    ['container without its answer', `${head('active')},"role":"container"`, 'does not say how it is served'],
+    ['committed view', `${head('committed')},"role":"view","layer":${layer}`, 'contradicts'],
+    [
+      'committed and served',
+      `${head('committed')},"role":"extract","serve":{"shape":"extract"},"layer":${layer}`,
+      'contradicts',
+    ],
+    [
+      'extract served by disks',
+      `${head('active')},"role":"extract","serve":${disks('"image":"none"', 0)}true}`,
+      'contradicts',
+    ],
+    [
+      'container with a layer',
+      `${head('active')},"role":"container","serve":${disks('"image":"none"', 0)}true},"layer":${layer}`,
+      'contradicts',
+    ],
+  ])('%s', (_what, fields, why) => {
+    const text = `{"version":1,${fields}}`;
+    const record = parseRecord(text, 'here');
+    expect(record.quarantine).toContain(why);
+    expect(JSON.parse(serializeRecord(record))).toEqual({ ...JSON.parse(text), quarantine: record.quarantine });
+    expect(parseRecord(serializeRecord(record), 'here')).toEqual(record);
   });
 });
 

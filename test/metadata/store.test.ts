@@ -1,6 +1,7 @@
 import { describe, expect, test } from 'vitest';
 import type { ErrorCode } from '../../src/errors.js';
 import { MetadataStore } from '../../src/metadata/index.js';
+import { listedOldestFirst } from '../../src/vocabulary.js';
 import { coded, collect, freshFolder, insert, insertChain, log, openStore, recordOf } from './support.js';
 
 describe('records', () => {
@@ -17,9 +18,8 @@ describe('records', () => {
       serve: {
         shape: 'image',
         image: 'merged',
-        merged: 2,
-        layers: [1, 2],
-        files: ['layer.erofs', 'layer.erofs'],
+        merged: { id: 2, plan: { rules: 'mkfs', inlays: [] } },
+        layers: listedOldestFirst([1, 2].map((id) => ({ id, file: 'layer.erofs' }))),
         writable: true,
       },
     });
@@ -84,7 +84,9 @@ describe('parents and children', () => {
     await insert(store, { key: 'other', parent: 'p11' });
     expect(await store.children('p1')).toEqual(['a', 'b']);
     const b = (await store.get('b'))!;
-    await store.exclusive('commit', (tx) => tx.rename('b', { ...b, key: 'c', kind: 'committed' }));
+    await store.exclusive('commit', (tx) =>
+      tx.rename('b', recordOf({ id: b.id, key: 'c', kind: 'committed', parent: 'p1' })),
+    );
     expect(await store.children('p1')).toEqual(['a', 'c']);
     expect(await store.get('b')).toBeUndefined();
     expect((await store.byId(b.id))?.key).toBe('c');
@@ -97,7 +99,7 @@ describe('parents and children', () => {
     const store = await openStore();
     await insertChain(store, 2);
     const record = await insert(store, { key: 'unpack' });
-    const committed = { ...record, key: 'name', kind: 'committed', parent: 'layer-2' } as const;
+    const committed = recordOf({ id: record.id, key: 'name', kind: 'committed', parent: 'layer-2' });
     await store.exclusive('commit', (tx) => tx.rename('unpack', committed));
     expect(await store.children('layer-2')).toEqual(['name']);
   });
@@ -117,7 +119,7 @@ describe('parents and children', () => {
     await insertChain(store, 1);
     const child = await insert(store, { key: 'child', parent: 'layer-1' });
     await expect(insert(store, { key: 'child' })).rejects.toEqual(coded('already-exists'));
-    const rename = { ...child, key: 'layer-1', kind: 'committed' } as const;
+    const rename = recordOf({ id: child.id, key: 'layer-1', kind: 'committed', parent: 'layer-1' });
     await expect(store.exclusive('commit', (tx) => tx.rename('child', rename))).rejects.toEqual(
       coded('already-exists'),
     );

@@ -5,6 +5,7 @@ import { expect, onTestFinished } from 'vitest';
 import type { ErrorCode } from '../../src/errors.js';
 import { silentLogger } from '../../src/log.js';
 import { MetadataStore, type SnapshotRecord } from '../../src/metadata/index.js';
+import { recordFrom, type RecordFields } from '../../src/metadata/record.js';
 
 export const log = silentLogger();
 
@@ -24,23 +25,25 @@ export async function openStore(folder?: string): Promise<MetadataStore> {
   return store;
 }
 
-export function recordOf(fields: Partial<SnapshotRecord> & { id: number; key: string }): SnapshotRecord {
-  return {
-    kind: 'active',
+/** A container without a parent, or what the fields make of it. */
+export function recordOf(fields: Partial<RecordFields> & { id: number; key: string }): SnapshotRecord {
+  const { kind = 'active' } = fields;
+  const layer = { file: 'layer.erofs', uuid: '0f8fad5b-d9cb-469f-a165-70867728950e', blocks: 9 };
+  const serve = { shape: 'image', image: 'none', writable: kind === 'active' } as const;
+  return recordFrom({
+    kind,
     parent: '',
     labels: {},
     createdAt: '2026-01-02T03:04:05.678Z',
     updatedAt: '2026-01-02T03:04:05.678Z',
-    role: 'container',
+    role: kind === 'view' ? 'view' : 'container',
+    ...(kind === 'committed' ? { layer } : { serve }),
     ...fields,
-  };
+  });
 }
 
 /** Inserts one record with the next id and gives it back. */
-export function insert(
-  store: MetadataStore,
-  fields: Partial<SnapshotRecord> & { key: string },
-): Promise<SnapshotRecord> {
+export function insert(store: MetadataStore, fields: Partial<RecordFields> & { key: string }): Promise<SnapshotRecord> {
   return store.exclusive('insert', async (tx) => {
     const record = recordOf({ id: tx.nextId(), ...fields });
     await tx.insert(record);

@@ -1,6 +1,7 @@
-import { decide, render, type LayerPlace, type Role } from '../../src/snapshots/serve.js';
+import type { LayerPlace } from '../../src/metadata/index.js';
+import { decide, render, type Role } from '../../src/snapshots/serve.js';
 import { RootPaths } from '../../src/snapshots/paths.js';
-import type { Mount, OldestFirst } from '../../src/vocabulary.js';
+import { listedOldestFirst, type Mount } from '../../src/vocabulary.js';
 
 /** One row of the table in docs/mounts.md: what a snapshot is asked for as, on what, and by which name the row goes. */
 export interface Row {
@@ -41,7 +42,7 @@ const paths = new RootPaths('/srv/erofs');
 /** Layer n lies in the folder of snapshot n; the new snapshot is number 9. */
 const places: readonly LayerPlace[] = [1, 2, 3].map((id) => ({ id, file: `layer-${id}.erofs` }));
 
-export const placesOf = ({ layers }: Row) => places.slice(0, layers) as unknown as OldestFirst<LayerPlace>;
+export const placesOf = ({ layers }: Row) => listedOldestFirst(places.slice(0, layers));
 
 export function decisionOf(row: Row) {
   const { role, merged } = row;
@@ -49,7 +50,7 @@ export function decisionOf(row: Row) {
     role,
     layers: placesOf(row),
     merged: merged ? { id: 3, plan: { rules: 'mkfs', inlays: [] } } : undefined,
-  });
+  }).serve;
 }
 
 export function answerOf(row: Row): readonly Mount[] {

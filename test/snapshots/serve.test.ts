@@ -56,7 +56,7 @@ describe('the mount answer', () => {
       ...['3/fsmeta.erofs', '3/layers.manifest', '3/merged.vmdk', '9/rwlayer.img'],
     ]);
     const row = rows.find(({ name }) => name === 'merged')!;
-    const serve = decide({
+    const { serve } = decide({
       role: row.role,
       layers: placesOf(row),
       merged: { id: 3, plan: { rules: 'overlay', inlays: [2] } },

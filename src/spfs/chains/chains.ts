@@ -3,7 +3,7 @@ import { createHash } from 'node:crypto';
 import type { ContainerdClient } from '../../containerd/index.js';
 import { isCode } from '../../errors.js';
 import type { Logger } from '../../log.js';
-import { hexOf, parseDigest, type Digest, type Mount, type OldestFirst } from '../../vocabulary.js';
+import { hexOf, listedOldestFirst, parseDigest, type Digest, type Mount, type OldestFirst } from '../../vocabulary.js';
 import type { Chain, OpenChain, StoredObject } from '../model.js';
 import { buildChain } from './build.js';
 import { Holds, type Hold } from './holds.js';
@@ -224,5 +224,5 @@ export class Chains {
 }
 
 function stackOf(...layers: readonly Digest[]): OldestFirst<Digest> {
-  return layers as unknown as OldestFirst<Digest>;
+  return listedOldestFirst(layers);
 }

@@ -1,6 +1,6 @@
 import { z } from 'zod';
 import { isCode, SnapshotterError } from '../../errors.js';
-import { parseDigest, type Descriptor, type Digest, type OldestFirst } from '../../vocabulary.js';
+import { listedOldestFirst, parseDigest, type Descriptor, type Digest, type OldestFirst } from '../../vocabulary.js';
 import type { LayerBlob } from '../chains/index.js';
 import type { ImportContext } from './context.js';
 import { readDocument } from './documents.js';
@@ -99,7 +99,7 @@ function byDiffId(diffIds: readonly Digest[], layers: readonly Descriptor[], nam
     else blobs.set(diffId, { blob, namespace });
   }
   // OCI image specification: both lists begin with the base layer.
-  return { layers: diffIds as unknown as OldestFirst<Digest>, blobs, foreign };
+  return { layers: listedOldestFirst(diffIds), blobs, foreign };
 }
 
 const schema1 = /^application\/vnd\.docker\.distribution\.manifest\.v1\+/;
