@@ -1,11 +1,21 @@
 import { randomBytes } from 'node:crypto';
-import { mkdir, open, rename, rm, stat } from 'node:fs/promises';
+import { access, mkdir, open, rename, rm, stat } from 'node:fs/promises';
 import { basename, dirname, join } from 'node:path';
 import { describeError, errnoOf, SnapshotterError } from '../errors.js';
 import { asSnapshotterError, isOutOfSpace } from './space.js';
 
 /** How names of unfinished files begin: recovery sweeps them. */
 export const temporaryPrefix = '.tmp-';
+
+export async function exists(path: string): Promise<boolean> {
+  try {
+    await access(path);
+    return true;
+  } catch (error) {
+    if (errnoOf(error) === 'ENOENT' || errnoOf(error) === 'ENOTDIR') return false;
+    throw error;
+  }
+}
 
 /** A name for an unfinished file, in the folder where it will be published under `finalPath`. */
 export function temporaryBeside(finalPath: string): string {

@@ -3,6 +3,7 @@ export { wallClock } from './clock.js';
 export { run, type RunOptions, type RunResult } from './exec.js';
 export {
   EarlyFlush,
+  exists,
   makeFolder,
   probeWriting,
   publish,

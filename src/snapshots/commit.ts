@@ -2,7 +2,15 @@ import { rm } from 'node:fs/promises';
 
 import { convertDirectory, snapshotUuid, type ConvertDirectoryOptions } from '../erofs/index.js';
 import { SnapshotterError } from '../errors.js';
-import { asSnapshotterError, diskUsage, PrivateMounts, removeTree, temporaryBeside, wallClock } from '../host/index.js';
+import {
+  asSnapshotterError,
+  diskUsage,
+  exists,
+  PrivateMounts,
+  removeTree,
+  temporaryBeside,
+  wallClock,
+} from '../host/index.js';
 import {
   checkUnchanged,
   overlayNotes,
@@ -21,9 +29,8 @@ import { withScope } from '../scope.js';
 import { isoOf } from '../timestamps.js';
 import type { Labels } from '../vocabulary.js';
 import type { Context } from './context.js';
-import { exists } from './exists.js';
-import { mustBeWholeUpper } from './guest-upper.js';
-import { mountUpper } from './mounted-upper.js';
+import { mustBeWholeUpper } from './guest/upper.js';
+import { mountUpper } from './guest/mount.js';
 import type { SnapshotFolder } from './paths.js';
 import { protect } from './protect.js';
 import { existing, isRecorded, mustBeFree, mustBeSound, usableParent, writeRecordFileWith } from './records.js';

@@ -8,7 +8,7 @@ import type { MetadataStore } from '../metadata/index.js';
 import type { KeyLocks } from '../key-locks.js';
 import type { ChainIds } from './chain-ids.js';
 import type { MergedImages } from './merged-images.js';
-import type { GuestDisks } from './mounted-upper.js';
+import type { GuestDisks } from './guest/mount.js';
 import type { RootPaths } from './paths.js';
 import type { Unsettled } from './unsettled.js';
 

@@ -1,2 +1,2 @@
-export type { SnapshotInfo } from './info.js';
+export type { SnapshotInfo } from './list.js';
 export { Snapshotter, type SnapshotterOptions } from './snapshotter.js';

@@ -1,8 +1,33 @@
 import { setImmediate } from 'node:timers/promises';
 import { byBytes, compileFilters, refAskedFor, type SnapshotRecord } from '../metadata/index.js';
+import { nanosecondsOf } from '../timestamps.js';
+import type { Labels } from '../vocabulary.js';
 import type { Context } from './context.js';
-import { infoOf, type SnapshotInfo } from './info.js';
 import { mayBeAdopted } from './sharing.js';
+
+/** What Stat and List answer about a snapshot. */
+export interface SnapshotInfo {
+  /** The key of an active snapshot or a view, the name of a committed one. */
+  readonly name: string;
+  /** Empty when there is none. */
+  readonly parent: string;
+  readonly kind: SnapshotRecord['kind'];
+  readonly labels: Labels;
+  /** Nanoseconds since the epoch. */
+  readonly createdAt: bigint;
+  readonly updatedAt: bigint;
+}
+
+export function infoOf(record: SnapshotRecord): SnapshotInfo {
+  return {
+    name: record.key,
+    parent: record.parent,
+    kind: record.kind,
+    labels: record.labels,
+    createdAt: nanosecondsOf(record.createdAt),
+    updatedAt: nanosecondsOf(record.updatedAt),
+  };
+}
 
 /** Milliseconds after which a long List lets other calls have their turn. */
 const turnMs = 10;

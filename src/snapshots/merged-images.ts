@@ -13,14 +13,13 @@ import {
   type MergeRules,
 } from '../erofs/index.js';
 import { describeError, isCode, SnapshotterError } from '../errors.js';
-import { asSnapshotterError, publishTogether, syncFolder, temporaryBeside } from '../host/index.js';
+import { asSnapshotterError, exists, publishTogether, syncFolder, temporaryBeside } from '../host/index.js';
 import { Jobs, type Slots } from '../jobs.js';
 import { KeyLocks } from '../key-locks.js';
 import { manifestLine } from '../layers/index.js';
 import type { Logger } from '../log.js';
 import { renderDescriptor, verifyDescriptor, type Disk } from '../vmdk/index.js';
 import type { OldestFirst } from '../vocabulary.js';
-import { exists } from './exists.js';
 import type { MergedFolder, SnapshotFolder } from './paths.js';
 
 export interface MergedImagesOptions {

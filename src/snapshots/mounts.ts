@@ -1,8 +1,8 @@
 import { SnapshotterError } from '../errors.js';
+import { exists } from '../host/index.js';
 import type { ImageServe } from '../metadata/index.js';
 import type { Mount } from '../vocabulary.js';
 import type { Context } from './context.js';
-import { exists } from './exists.js';
 import { existing, mustBeSound } from './records.js';
 import { filesOf, pathsOf, render } from './serve.js';
 

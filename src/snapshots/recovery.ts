@@ -2,13 +2,12 @@ import { readdir, rmdir } from 'node:fs/promises';
 import { basename, join } from 'node:path';
 
 import { describeError, errnoOf } from '../errors.js';
-import { removeTree, temporaryPrefix } from '../host/index.js';
+import { exists, removeTree, temporaryPrefix } from '../host/index.js';
 import { Slots } from '../jobs.js';
 import { checkLayer, hasUnfinishedConversion, withdrawLayers } from '../layers/index.js';
 import { quarantined, withoutQuarantine, type SnapshotRecord } from '../metadata/index.js';
 import { reclaim } from './commit.js';
 import type { Context } from './context.js';
-import { exists } from './exists.js';
 import { releaseLeftovers } from './leftovers.js';
 import { readRecordFile, snapshotIds } from './open-metadata.js';
 import { mark } from './ownership.js';

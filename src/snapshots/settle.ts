@@ -1,10 +1,9 @@
 import { readdir, rename } from 'node:fs/promises';
 import { join } from 'node:path';
 
-import { syncFolder } from '../host/index.js';
+import { exists, syncFolder } from '../host/index.js';
 import { hasUnfinishedConversion, withdrawLayers } from '../layers/index.js';
 import type { Context } from './context.js';
-import { exists } from './exists.js';
 import { parseId } from './paths.js';
 import { refreshRecordFile } from './records.js';
 import { discardFolder } from './trash.js';

@@ -1,9 +1,9 @@
 import { lstatSync } from 'node:fs';
 import { lstat, readdir } from 'node:fs/promises';
 
-import { SnapshotterError } from '../errors.js';
-import { listXattrs } from '../host/index.js';
-import { Holes, type Upper } from '../layers/index.js';
+import { SnapshotterError } from '../../errors.js';
+import { listXattrs } from '../../host/index.js';
+import { Holes, type Upper } from '../../layers/index.js';
 
 const slash = Buffer.from('/');
 

@@ -1,15 +1,15 @@
 import { mkdir } from 'node:fs/promises';
 import { join } from 'node:path';
 
-import { SnapshotterError } from '../errors.js';
-import type { PrivateMounts } from '../host/index.js';
-import type { ComparedTree, OverlayNotes } from '../layers/index.js';
-import type { LayerPlace } from '../metadata/index.js';
-import type { Scope } from '../scope.js';
-import type { ComparedSide } from './compared-side.js';
-import type { Context } from './context.js';
-import { mountUpper, type GuestDisks, type MountedFolder } from './mounted-upper.js';
-import { devicePaths, mergedFolder } from './serve.js';
+import { SnapshotterError } from '../../errors.js';
+import type { PrivateMounts } from '../../host/index.js';
+import type { ComparedTree, OverlayNotes } from '../../layers/index.js';
+import type { LayerPlace } from '../../metadata/index.js';
+import type { Scope } from '../../scope.js';
+import type { ComparedSide } from './side.js';
+import type { Context } from '../context.js';
+import { mountUpper, type GuestDisks, type MountedFolder } from '../guest/mount.js';
+import { devicePaths, mergedFolder } from '../serve.js';
 
 export interface Mounting {
   readonly context: Context;

@@ -1,8 +1,8 @@
 import { stat } from 'node:fs/promises';
 import { basename, join } from 'node:path';
 
-import { isCode, SnapshotterError } from '../errors.js';
-import { checkGuestExt4, extractFolder } from '../ext4/index.js';
+import { isCode, SnapshotterError } from '../../errors.js';
+import { checkGuestExt4, extractFolder } from '../../ext4/index.js';
 import {
   lockImage,
   makeFolder,
@@ -10,11 +10,11 @@ import {
   requireFreeBytes,
   temporaryBeside,
   type PrivateMounts,
-} from '../host/index.js';
-import { mostHoleBytes, overlayNotes, type Upper } from '../layers/index.js';
-import type { Scope } from '../scope.js';
-import { mustBeUpperFolder } from './guest-upper.js';
-import type { SnapshotFolder } from './paths.js';
+} from '../../host/index.js';
+import { mostHoleBytes, overlayNotes, type Upper } from '../../layers/index.js';
+import type { Scope } from '../../scope.js';
+import { mustBeUpperFolder } from './upper.js';
+import type { SnapshotFolder } from '../paths.js';
 
 /** Who reads what guests wrote: this host's kernel, by a mount, or this program, which copies it. */
 export type GuestDisks = 'kernel' | 'isolated';

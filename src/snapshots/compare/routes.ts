@@ -1,17 +1,17 @@
 import { mkdir } from 'node:fs/promises';
 import { join } from 'node:path';
 
-import { SnapshotterError } from '../errors.js';
-import { PrivateMounts, removeTree, temporaryBeside } from '../host/index.js';
-import type { CompareSides } from '../layers/index.js';
-import type { SnapshotRecord } from '../metadata/index.js';
-import { withScope, type Scope } from '../scope.js';
-import type { Labels, Mount } from '../vocabulary.js';
-import { findSide, mustBeOurs, type ComparedSide } from './compared-side.js';
-import type { Context } from './context.js';
-import { mountLayer, mountTree, type Mounting } from './mounted-trees.js';
-import { mountUpper } from './mounted-upper.js';
-import { isQuiesced } from './requests.js';
+import { SnapshotterError } from '../../errors.js';
+import { PrivateMounts, removeTree, temporaryBeside } from '../../host/index.js';
+import type { CompareSides } from '../../layers/index.js';
+import type { SnapshotRecord } from '../../metadata/index.js';
+import { withScope, type Scope } from '../../scope.js';
+import type { Labels, Mount } from '../../vocabulary.js';
+import { findSide, mustBeOurs, type ComparedSide } from './side.js';
+import type { Context } from '../context.js';
+import { mountLayer, mountTree, type Mounting } from './trees.js';
+import { mountUpper } from '../guest/mount.js';
+import { isQuiesced } from '../requests.js';
 
 export interface CompareRequest {
   readonly left: readonly Mount[];

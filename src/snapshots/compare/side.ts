@@ -1,7 +1,7 @@
 import { isDeepStrictEqual } from 'node:util';
 
-import type { MergePlan } from '../erofs/index.js';
-import { SnapshotterError } from '../errors.js';
+import type { MergePlan } from '../../erofs/index.js';
+import { SnapshotterError } from '../../errors.js';
 import {
   layersOf,
   type CommittedRecord,
@@ -10,13 +10,13 @@ import {
   type Serve,
   type SnapshotRecord,
   type ViewRecord,
-} from '../metadata/index.js';
-import type { Mount, OldestFirst } from '../vocabulary.js';
-import type { Context } from './context.js';
-import { claimsToBeBelow, pathsNamedBy } from './extract-target.js';
-import { inlaysIn } from './merged-images.js';
-import { layersOfChain, mustBeSound } from './records.js';
-import { decide, render } from './serve.js';
+} from '../../metadata/index.js';
+import type { Mount, OldestFirst } from '../../vocabulary.js';
+import type { Context } from '../context.js';
+import { claimsToBeBelow, pathsNamedBy } from '../extract-target.js';
+import { inlaysIn } from '../merged-images.js';
+import { layersOfChain, mustBeSound } from '../records.js';
+import { decide, render } from '../serve.js';
 
 export type SideName = 'left' | 'right';
 
