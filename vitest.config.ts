@@ -14,6 +14,8 @@ export default defineConfig({
   test: {
     reporters: ['default', './test/harness/counts-reporter.ts'],
     env: { PATH: toolPath() },
+    // Threads that the product starts from source. The main thread has vitest's own loader.
+    execArgv: ['--import', new URL('scripts/typescript-threads.mjs', import.meta.url).href],
     // By default as many as there are processors but one, which on the smallest machines is one file after the other.
     maxWorkers: 2,
     sequence: { sequencer: LongestFirst },

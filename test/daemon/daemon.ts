@@ -5,6 +5,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { onTestFinished } from 'vitest';
 import { packageRoot } from '../../src/package.js';
+import { fromSource } from '../harness/from-source.js';
 
 const main = join(packageRoot(), 'cmd', 'erofs-snapshotter', 'main.ts');
 
@@ -28,7 +29,7 @@ export class Daemon {
 
   /** @param stderr a descriptor of the test's that the daemon writes instead of a pipe */
   constructor(args: readonly string[], environment: Readonly<Record<string, string>> = {}, stderr?: number) {
-    this.#child = spawn(process.execPath, ['--import', 'tsx', main, ...args], {
+    this.#child = spawn(process.execPath, [...fromSource, main, ...args], {
       cwd: packageRoot(),
       env: { PATH: process.env['PATH'], ...environment },
       stdio: ['ignore', 'pipe', stderr ?? 'pipe'],

@@ -15,6 +15,7 @@ import type { LayerTar } from '../../src/layers/index.js';
 import { newestFirst, oldestFirst } from '../../src/vocabulary.js';
 import { requires } from '../harness/requires.js';
 import { mountedReadOnly } from '../harness/mounted.js';
+import { fromSource } from '../harness/from-source.js';
 import { temporaryFolder } from '../host/temporary.js';
 import { mergeInto } from '../erofs/images.js';
 import { applyWorld, digestOf, gzip, gzipMembers, plain, zstd, type ApplyWorld } from './apply-world.js';
@@ -64,7 +65,7 @@ const everything = Buffer.concat([
 /** Bytes of memory that a process of its own needs at most while it converts this blob. */
 async function peakMemory(blobPath: string): Promise<number> {
   const child = join(import.meta.dirname, 'memory-child.ts');
-  const { stdout } = await promisify(execFile)(process.execPath, ['--import', 'tsx', child, blobPath, gzip]);
+  const { stdout } = await promisify(execFile)(process.execPath, [...fromSource, child, blobPath, gzip]);
   return Number(stdout);
 }
 

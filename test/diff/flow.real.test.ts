@@ -6,6 +6,7 @@ import { execa } from 'execa';
 import { expect, it } from 'vitest';
 import { SnapshotterError } from '../../src/errors.js';
 import { requires } from '../harness/requires.js';
+import { fromSource } from '../harness/from-source.js';
 import { temporaryFolder } from '../host/temporary.js';
 import { applyWorld, digestOf, gzip } from './apply-world.js';
 import { onlyPrograms, programOnPath } from './search-path.js';
@@ -162,7 +163,7 @@ requires('mkfs.erofs')('a layer that flows from one program to the other', () =>
     await writeFile(path, blob);
     await usePrograms(programs);
     const child = [join(import.meta.dirname, 'memory-child.ts'), path, gzip, '2500'];
-    const { exitCode } = await execa(process.execPath, ['--import', 'tsx', ...child], {
+    const { exitCode } = await execa(process.execPath, [...fromSource, ...child], {
       reject: false,
       timeout: 20_000,
     });
