@@ -8,6 +8,13 @@ const chunkIndexes = 0x20;
 const hole = 0xffff_ffff;
 const longestTarget = 4096;
 
+/**
+ * Notes by which overlay looks elsewhere for a name or for content, and takes a file for a whiteout (Linux, overlayfs.rst): what a layer
+ * shows would depend on how it is mounted.
+ */
+const trustedPrefix = 4;
+const looksElsewhere = /^overlay\.(redirect|metacopy|whiteout)$/;
+
 const typeMask = 0o170000;
 const directoryMode = 0o040000;
 const fileMode = 0o100000;
@@ -27,13 +34,14 @@ export interface NodeFindings {
 }
 
 /**
- * Checks what an inode says of its data and its xattrs: all lies in the image, and is of a form that is known. What compressed files hold
+ * Checks what an inode says of its data and its xattrs: all lies in the image, is of a form that is known, and means the same in any stack. What compressed files hold
  * is not looked at: mkfs.erofs merges none.
  *
  * @throws SnapshotterError `data-loss`
  */
 export function checkNode(tree: ImageTree, node: Node, path: string, superblock: Superblock): NodeFindings {
-  tree.xattrs(node);
+  const note = tree.xattrs(node).find(({ prefix, name }) => prefix === trustedPrefix && looksElsewhere.test(name));
+  if (note) throw damaged(path, `something in it refers to another layer by trusted.${note.name}`);
   const type = node.inode.readUInt16LE(4) & typeMask;
   const nothing = { mergesWrongly: false, indexBytes: 0 };
   if (type !== directoryMode && type !== fileMode && type !== symlinkMode) return nothing;

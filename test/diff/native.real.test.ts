@@ -61,4 +61,27 @@ requires('mkfs.erofs')('a layer that is an EROFS image already', () => {
     await expect(world.apply(image, { mediaType: native })).rejects.toThrow(failure('invalid-argument', /two places/));
     expect(await world.leftovers()).toEqual([]);
   });
+
+  it.each(['redirect', 'metacopy', 'whiteout'])(
+    'is refused when overlay would look elsewhere for what is in it, by %s, and nothing is left',
+    async (note) => {
+      const attributes = { [`SCHILY.xattr.trusted.overlay.${note}`]: '/elsewhere' };
+      const path = await nativeLayer({ name: 'other', type: '5', pax: attributes });
+      const world = await applyWorld();
+      const refusal = failure('invalid-argument', new RegExp(`refers to another layer by trusted.overlay.${note}`));
+      await expect(world.apply(path, { mediaType: native })).rejects.toThrow(refusal);
+      expect(await world.leftovers()).toEqual([]);
+    },
+  );
+
+  it('is taken with what an overlay inside a container noted', async () => {
+    const nested = {
+      'SCHILY.xattr.trusted.overlay.overlay.redirect': '/elsewhere',
+      'SCHILY.xattr.user.overlay.metacopy': '',
+    };
+    const path = await nativeLayer({ name: 'other', type: '5', pax: nested });
+    const world = await applyWorld();
+    await world.apply(path, { mediaType: native });
+    expect(await world.leftovers()).toEqual(['layer.erofs']);
+  });
 });
