@@ -1,6 +1,6 @@
 import type { FileHandle } from 'node:fs/promises';
 import { SnapshotterError } from '../errors.js';
-import { readAt } from './decompress.js';
+import { readPart } from './decompress.js';
 import type { Compression } from './media-types.js';
 import { blockSize, hasRightChecksum } from './tar/block.js';
 
@@ -49,7 +49,7 @@ export async function detectCompression(
   { path }: { readonly path: string },
   labelled: Compression,
 ): Promise<Compression> {
-  return compressionOf(await readAt(path, 0, tellingBytes), labelled);
+  return compressionOf(await readPart(path, 0, tellingBytes), labelled);
 }
 
 /** The same of a file that is still being written. @returns undefined while that cannot be told */

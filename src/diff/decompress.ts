@@ -125,7 +125,7 @@ async function decompressHere(o: DecompressOptions): Promise<void> {
  */
 export async function confirmWhole(o: Again, bytes: number): Promise<void> {
   if (o.compression !== 'gzip') return;
-  const last = await readAt(o.source.path, o.source.size - 4, 4);
+  const last = await readPart(o.source.path, o.source.size - 4, 4);
   if (last.readUInt32LE(0) === bytes % 2 ** 32) return;
   const again = await decodeAgain(o);
   if (again === undefined || again === bytes) return;
@@ -171,7 +171,7 @@ function malformedBy(error: SnapshotterError, { compression }: DecompressOptions
 }
 
 /** @throws SnapshotterError `not-found` when the file is gone */
-export async function readAt(path: string, position: number, bytes: number): Promise<Buffer> {
+export async function readPart(path: string, position: number, bytes: number): Promise<Buffer> {
   const file = await open(path, 'r');
   try {
     const { bytesRead, buffer } = await file.read(Buffer.alloc(bytes), 0, bytes, Math.max(0, position));

@@ -1,3 +1,3 @@
 export { nearestKey, readToml } from './file.js';
-export { loadSettings, shown, type Given, type Setting, type ValuesOf } from './load.js';
+export { loadSettings, printed, type Given, type Setting, type ValuesOf } from './load.js';
 export * from './values.js';

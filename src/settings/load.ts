@@ -81,10 +81,10 @@ function validated(schema: z.ZodType, { source, value }: Found, expand: (text: s
   const result = schema.safeParse(typeof value === 'string' ? expand(value) : value);
   if (result.success) return result.data;
   const why = result.error.issues[0]?.message ?? 'is not valid';
-  throw new SnapshotterError('invalid-argument', `${source}: ${shown(value)} ${why}`, { facts: { source } });
+  throw new SnapshotterError('invalid-argument', `${source}: ${printed(value)} ${why}`, { facts: { source } });
 }
 
 /** TOML knows no null and no undefined, so there is always something to show. */
-export function shown(value: unknown): string {
+export function printed(value: unknown): string {
   return JSON.stringify(value, (_key, item: unknown) => (typeof item === 'bigint' ? String(item) : item)).slice(0, 200);
 }

@@ -6,13 +6,14 @@ import { describe, expect, it } from 'vitest';
 import { inParts } from '../../src/diff/compare/compress.js';
 import { HardLinks } from '../../src/diff/compare/hard-links.js';
 import { writtenMediaType } from '../../src/diff/compare/media-type.js';
-import { major, minor, type Node } from '../../src/diff/compare/node.js';
-import { encodeEntry, endOfArchive, padding, type TarEntry } from '../../src/diff/compare/tar-entry.js';
+import { major, minor, type ComparedNode } from '../../src/diff/compare/node.js';
+import { endOfArchive } from '../../src/diff/tar/writer.js';
+import { encodeLayerEntry, padding, type LayerEntry } from '../../src/diff/compare/tar-entry.js';
 import { temporaryFolder } from '../host/temporary.js';
 import { canonical } from './canonical.js';
 import { paxHeader } from './tar-builder.js';
 
-const plain: TarEntry = {
+const plain: LayerEntry = {
   path: Buffer.from('a'),
   type: 'file',
   mode: 0o644,
@@ -22,8 +23,8 @@ const plain: TarEntry = {
   size: 0,
 };
 /** What the extended header of an entry says; empty without one. */
-const extended = (more: Partial<TarEntry>): string => {
-  const bytes = encodeEntry({ ...plain, ...more });
+const extended = (more: Partial<LayerEntry>): string => {
+  const bytes = encodeLayerEntry({ ...plain, ...more });
   return bytes.length === 512 ? '' : bytes.subarray(512, -512).toString('latin1').replace(/\0+$/, '');
 };
 
@@ -68,7 +69,7 @@ describe('an entry of a layer', () => {
   });
 
   it('refuses an attribute whose name no reader would find again', () => {
-    const encode = () => encodeEntry({ ...plain, xattrs: [['user.a=b', Buffer.alloc(1)]] });
+    const encode = () => encodeLayerEntry({ ...plain, xattrs: [['user.a=b', Buffer.alloc(1)]] });
     expect(encode).toThrow(/user\.a=b.*no layer can hold/);
   });
 
@@ -81,7 +82,7 @@ describe('an entry of a layer', () => {
       { ...plain, path: Buffer.from([0xff, 0xe9]), type: 'hard link', link },
       { ...plain, path: Buffer.from('c'), type: 'block device', device: { major: 259, minor: 1_048_575 } },
     ] as const;
-    const { bytes } = canonical(Buffer.concat([...tar.map(encodeEntry), endOfArchive]));
+    const { bytes } = canonical(Buffer.concat([...tar.map(encodeLayerEntry), endOfArchive]));
     expect(bytes.toString('latin1')).toContain('\xff\xe9');
   });
 
@@ -89,7 +90,7 @@ describe('an entry of a layer', () => {
     const size = 9 * 2 ** 30 + 5;
     const path = join(await temporaryFolder(), 'big.tar');
     const file = await open(path, 'w');
-    const header = encodeEntry({ ...plain, size });
+    const header = encodeLayerEntry({ ...plain, size });
     await file.write(header, 0, header.length, 0);
     const end = header.length + size + padding(size).length;
     await file.write(endOfArchive, 0, endOfArchive.length, end);
@@ -129,8 +130,10 @@ it('joins small parts and cuts large ones, so that each step has as much to do',
 
 describe('names of one file', () => {
   const node = (ino: number, nlink: number) =>
-    ({ stat: { dev: 1n, ino: BigInt(ino), nlink: BigInt(nlink), isDirectory: () => false } }) as unknown as Node;
-  const regrouped = (...files: readonly [string, Node | undefined, Node][]) => {
+    ({
+      stat: { dev: 1n, ino: BigInt(ino), nlink: BigInt(nlink), isDirectory: () => false },
+    }) as unknown as ComparedNode;
+  const regrouped = (...files: readonly [string, ComparedNode | undefined, ComparedNode][]) => {
     const links = new HardLinks();
     for (const file of files) links.add(...file);
     return [...links.regrouped()];
@@ -171,6 +174,6 @@ describe('names of one file', () => {
     ],
     ['lose one, which is gone', [], [['a', node(1, 2), node(9, 1)]]],
   ] as const)('that %s', (_what, expected, files) => {
-    expect(regrouped(...(files as unknown as [string, Node | undefined, Node][]))).toEqual(expected);
+    expect(regrouped(...(files as unknown as [string, ComparedNode | undefined, ComparedNode][]))).toEqual(expected);
   });
 });

@@ -4,7 +4,7 @@ import { asSnapshotterError } from '../../host/index.js';
 import { overlayNotes } from '../../layers/index.js';
 import type { Logger } from '../../log.js';
 import { layerTar } from './layer-tar.js';
-import { childrenOf, joined, nodeAt, type Node, type Path } from './node.js';
+import { childrenOf, joined, nodeAt, type ComparedNode, type Path } from './node.js';
 import { changesOfUpper, UpperIsNotEnough } from './upper.js';
 
 export interface FolderTarOptions {
@@ -61,13 +61,13 @@ async function survey(folder: string, signal: AbortSignal): Promise<Survey> {
   return { fingerprint: hash.digest('hex'), bytes, latest: latest.path };
 }
 
-async function* walk(path: Path, node: Node): AsyncGenerator<readonly [Path, Node]> {
+async function* walk(path: Path, node: ComparedNode): AsyncGenerator<readonly [Path, ComparedNode]> {
   yield [path, node];
   if (!node.stat.isDirectory()) return;
   for await (const [name, child] of childrenOf(node.place)) yield* walk(joined(path, name), child);
 }
 
-function tarBytes({ stat }: Node): number {
+function tarBytes({ stat }: ComparedNode): number {
   const extended = stat.mtimeNs % 1_000_000_000n === 0n ? 0 : 1024;
   return 512 + extended + (stat.isFile() ? Math.ceil(Number(stat.size) / 512) * 512 : 0);
 }

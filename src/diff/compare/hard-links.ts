@@ -1,4 +1,4 @@
-import type { Node } from './node.js';
+import type { ComparedNode } from './node.js';
 
 /** Names are paths, their bytes as latin1. */
 type Name = string;
@@ -10,7 +10,7 @@ export class HardLinks {
   readonly #right = new Map<string, Name[]>();
   readonly #inodes = new Map<Name, { readonly left: string | undefined; readonly right: string | undefined }>();
 
-  add(name: Name, left: Node | undefined, right: Node): void {
+  add(name: Name, left: ComparedNode | undefined, right: ComparedNode): void {
     const inodes = { left: left && linkedInode(left), right: linkedInode(right) };
     if (inodes.left === undefined && inodes.right === undefined) return;
     this.#inodes.set(name, inodes);
@@ -42,6 +42,6 @@ function push(groups: Map<string, Name[]>, inode: string, name: Name): void {
 }
 
 /** Names one inode, when it may have several names; folders have one. */
-export function linkedInode({ stat }: Node): string | undefined {
+export function linkedInode({ stat }: ComparedNode): string | undefined {
   return stat.isDirectory() || stat.nlink === 1n ? undefined : `${stat.dev}:${stat.ino}`;
 }

@@ -4,8 +4,9 @@ import { Holes } from '../../layers/index.js';
 import type { Logger } from '../../log.js';
 import type { Changes } from './changes.js';
 import { linkedInode } from './hard-links.js';
-import { layerXattrs, major, minor, openFile, targetOf, type Node, type Path, type SeenAs } from './node.js';
-import { encodeEntry, endOfArchive, padding, type TarEntry, type TarType } from './tar-entry.js';
+import { layerXattrs, major, minor, openFile, targetOf, type ComparedNode, type Path, type SeenAs } from './node.js';
+import { endOfArchive } from '../tar/writer.js';
+import { encodeLayerEntry, padding, type LayerEntry, type TarType } from './tar-entry.js';
 
 export interface LayerTarOptions {
   /** What changed, in the order of the tar. */
@@ -38,18 +39,18 @@ export async function* layerTar(o: LayerTarOptions): AsyncGenerator<Buffer, void
     o.signal.throwIfAborted();
     mustBeNameable(change.path);
     if (change.kind === 'gone') {
-      yield encodeEntry(whiteout(removalOf(change.path), o));
+      yield encodeLayerEntry(whiteout(removalOf(change.path), o));
       continue;
     }
     yield* present(change.path, change.node, written, o);
-    if (change.opaque) yield encodeEntry(whiteout(inside(change.path, opaqueMarker), o));
+    if (change.opaque) yield encodeLayerEntry(whiteout(inside(change.path, opaqueMarker), o));
   }
   yield endOfArchive;
 }
 
 async function* present(
   path: Path,
-  node: Node,
+  node: ComparedNode,
   { firstNames, holes }: { readonly firstNames: Map<string, Path>; readonly holes: Holes },
   o: LayerTarOptions,
 ): AsyncGenerator<Buffer, void, undefined> {
@@ -61,20 +62,20 @@ async function* present(
   const inode = linkedInode(node);
   const first = inode === undefined ? undefined : firstNames.get(inode);
   if (first) {
-    yield encodeEntry({ ...attributesOf(path, node, o), type: 'hard link', link: first, size: 0 });
+    yield encodeLayerEntry({ ...attributesOf(path, node, o), type: 'hard link', link: first, size: 0 });
     return;
   }
   if (inode !== undefined) firstNames.set(inode, path);
   const xattrs = layerXattrs(node, o.seenAs);
   const entry = { ...attributesOf(path, node, o), type, xattrs };
-  if (type === 'symlink') yield encodeEntry({ ...entry, size: 0, link: await targetOf(node) });
+  if (type === 'symlink') yield encodeLayerEntry({ ...entry, size: 0, link: await targetOf(node) });
   else if (type === 'file') {
     holes.add(path, { size: Number(node.stat.size), blocks: Number(node.stat.blocks) });
     yield* file({ ...entry, size: Number(node.stat.size) }, node, o.signal);
-  } else yield encodeEntry({ ...entry, size: 0, ...deviceOf(type, node) });
+  } else yield encodeLayerEntry({ ...entry, size: 0, ...deviceOf(type, node) });
 }
 
-function attributesOf(path: Path, { stat }: Node, { latestNs }: LayerTarOptions) {
+function attributesOf(path: Path, { stat }: ComparedNode, { latestNs }: LayerTarOptions) {
   return {
     path: path.length === 0 ? Buffer.from('.') : path,
     mode: Number(stat.mode & 0o7777n),
@@ -84,11 +85,11 @@ function attributesOf(path: Path, { stat }: Node, { latestNs }: LayerTarOptions)
   };
 }
 
-function whiteout(path: Path, { latestNs }: LayerTarOptions): TarEntry {
+function whiteout(path: Path, { latestNs }: LayerTarOptions): LayerEntry {
   return { path, type: 'file', mode: 0, uid: 0, gid: 0, size: 0, mtimeNs: latestNs ?? 0n };
 }
 
-function typeOf({ stat }: Node): TarType | undefined {
+function typeOf({ stat }: ComparedNode): TarType | undefined {
   if (stat.isFile()) return 'file';
   if (stat.isDirectory()) return 'directory';
   if (stat.isSymbolicLink()) return 'symlink';
@@ -97,20 +98,28 @@ function typeOf({ stat }: Node): TarType | undefined {
   return stat.isBlockDevice() ? 'block device' : 'character device';
 }
 
-function deviceOf(type: TarType, { stat }: Node): Pick<TarEntry, 'device'> {
+function deviceOf(type: TarType, { stat }: ComparedNode): Pick<LayerEntry, 'device'> {
   if (type !== 'block device' && type !== 'character device') return {};
   return { device: { major: major(stat.rdev), minor: minor(stat.rdev) } };
 }
 
-async function* file(entry: TarEntry, node: Node, signal: AbortSignal): AsyncGenerator<Buffer, void, undefined> {
-  yield encodeEntry(entry);
+async function* file(
+  entry: LayerEntry,
+  node: ComparedNode,
+  signal: AbortSignal,
+): AsyncGenerator<Buffer, void, undefined> {
+  yield encodeLayerEntry(entry);
   if (entry.size === 0) return;
   yield* content(node, entry.size, signal);
   yield padding(entry.size);
 }
 
 /** Holes are not read, only written: a tar of this kind cannot leave them out. */
-async function* content(node: Node, size: number, signal: AbortSignal): AsyncGenerator<Buffer, void, undefined> {
+async function* content(
+  node: ComparedNode,
+  size: number,
+  signal: AbortSignal,
+): AsyncGenerator<Buffer, void, undefined> {
   const handle = await openFile(node);
   try {
     const sparse = Number(node.stat.blocks) * 512 < size;
@@ -136,7 +145,7 @@ async function* content(node: Node, size: number, signal: AbortSignal): AsyncGen
   }
 }
 
-function shrunk({ place }: Node, size: number, at: number): SnapshotterError {
+function shrunk({ place }: ComparedNode, size: number, at: number): SnapshotterError {
   return new SnapshotterError('data-loss', `${place.toString()} has ${size} bytes, and only ${at} could be read`, {
     facts: { path: place.toString(), size, read: at },
     next: 'freeze the filesystem of the guest while it is read, or stop the container',

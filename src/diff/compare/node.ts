@@ -15,13 +15,13 @@ export function joined(folder: Path, name: Path): Path {
 }
 
 /** A file, folder or anything else of a tree that is compared, with what lstat says of it. */
-export interface Node {
+export interface ComparedNode {
   /** Where it is on this host. */
   readonly place: Path;
   readonly stat: BigIntStats;
 }
 
-export async function nodeAt(place: Path): Promise<Node> {
+export async function nodeAt(place: Path): Promise<ComparedNode> {
   return { place, stat: await lstat(place, { bigint: true }) };
 }
 
@@ -29,7 +29,7 @@ export async function nodeAt(place: Path): Promise<Node> {
 const atOnce = 64;
 
 /** What is in a folder, in the order of the names' bytes. */
-export async function* childrenOf(folder: Path): AsyncGenerator<readonly [name: Path, child: Node]> {
+export async function* childrenOf(folder: Path): AsyncGenerator<readonly [name: Path, child: ComparedNode]> {
   const names = (await readdir(folder, { encoding: 'buffer' })).sort((left, right) => Buffer.compare(left, right));
   for (let at = 0; at < names.length; at += atOnce) {
     const some = names.slice(at, at + atOnce);
@@ -51,7 +51,7 @@ export function seenAs({ throughOverlay }: ComparedTree): SeenAs {
 }
 
 /** The extended attributes that belong to a layer, sorted by name: all but overlay's own notes and the host's label. */
-export function layerXattrs({ place }: Node, seen: SeenAs): readonly Xattr[] {
+export function layerXattrs({ place }: ComparedNode, seen: SeenAs): readonly Xattr[] {
   return listXattrs(place).flatMap((name) => {
     const stored = storedName(name, seen);
     const value = stored === undefined ? undefined : getXattr(place, name);
@@ -74,12 +74,12 @@ function storedName(name: string, seen: SeenAs): string | undefined {
   return kind === 'trusted' ? name : `user.overlay.${note}`;
 }
 
-export function targetOf({ place }: Node): Promise<Buffer> {
+export function targetOf({ place }: ComparedNode): Promise<Buffer> {
   return readlink(place, { encoding: 'buffer' });
 }
 
 /** A guest made the tree: whatever is there now, no link is followed and no fifo or device is waited for. */
-export function openFile({ place }: Node): Promise<FileHandle> {
+export function openFile({ place }: ComparedNode): Promise<FileHandle> {
   return open(place, constants.O_RDONLY | constants.O_NOFOLLOW | constants.O_NONBLOCK);
 }
 

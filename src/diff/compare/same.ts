@@ -1,5 +1,5 @@
 import type { ComparedTree } from '../../layers/index.js';
-import { layerXattrs, openFile, seenAs, targetOf, type Node } from './node.js';
+import { layerXattrs, openFile, seenAs, targetOf, type ComparedNode } from './node.js';
 
 export interface SameOptions {
   readonly left: ComparedTree;
@@ -11,7 +11,7 @@ const second = 1_000_000_000n;
 const partBytes = 1024 * 1024;
 
 /** True when a program in either tree could not tell the two nodes apart; what is inside of folders does not count. */
-export async function isSameNode(left: Node, right: Node, o: SameOptions): Promise<boolean> {
+export async function isSameNode(left: ComparedNode, right: ComparedNode, o: SameOptions): Promise<boolean> {
   const [one, other] = [left.stat, right.stat];
   if (one.mode !== other.mode || one.uid !== other.uid || one.gid !== other.gid) return false;
   if (one.mtimeNs !== other.mtimeNs) return false;
@@ -24,7 +24,7 @@ export async function isSameNode(left: Node, right: Node, o: SameOptions): Promi
   return one.mtimeNs % second !== 0n || one.size === 0n || sameContent(left, right, o.signal);
 }
 
-function sameXattrs(left: Node, right: Node, o: SameOptions): boolean {
+function sameXattrs(left: ComparedNode, right: ComparedNode, o: SameOptions): boolean {
   const before = layerXattrs(left, seenAs(o.left));
   const now = layerXattrs(right, seenAs(o.right));
   return (
@@ -33,7 +33,7 @@ function sameXattrs(left: Node, right: Node, o: SameOptions): boolean {
   );
 }
 
-async function sameContent(left: Node, right: Node, signal: AbortSignal): Promise<boolean> {
+async function sameContent(left: ComparedNode, right: ComparedNode, signal: AbortSignal): Promise<boolean> {
   const one = await openFile(left);
   try {
     const other = await openFile(right);

@@ -19,7 +19,7 @@ const typeFlags: Readonly<Record<TarType, string>> = {
   fifo: '6',
 };
 
-export interface TarEntry {
+export interface LayerEntry {
   /** Relative to the root of the layer; `.` is the root itself. */
   readonly path: Buffer;
   readonly type: TarType;
@@ -38,7 +38,7 @@ export interface TarEntry {
 }
 
 /** What precedes an entry's data: an extended header where the plain one cannot say it, then the plain one. */
-export function encodeEntry(entry: TarEntry): Buffer {
+export function encodeLayerEntry(entry: LayerEntry): Buffer {
   const records = extendedRecords(entry);
   if (records.length === 0) return plainHeader(entry);
   const body = Buffer.concat(records);
@@ -51,10 +51,8 @@ export function padding(bytes: number): Buffer {
   return Buffer.alloc((blockSize - (bytes % blockSize)) % blockSize);
 }
 
-export const endOfArchive = Buffer.alloc(2 * blockSize);
-
 /** An extended header's own fields mean nothing; they are the same always. */
-const pathless: TarEntry = {
+const pathless: LayerEntry = {
   path: Buffer.from('PaxHeaders/entry'),
   type: 'file',
   mode: 0o644,
@@ -68,7 +66,7 @@ const nameLength = 100;
 const nanoseconds = 1_000_000_000n;
 
 /** Those of the entry's attributes that the plain header has no room for, sorted by key. */
-function extendedRecords(entry: TarEntry): Buffer[] {
+function extendedRecords(entry: LayerEntry): Buffer[] {
   const { link, uid, gid, size, mtimeNs } = entry;
   const path = storedPath(entry);
   const records = new Map<string, Buffer | string>();
@@ -116,11 +114,11 @@ function decimalSeconds(ns: bigint): string {
 }
 
 /** Directories end with a slash, as every archiver writes them. */
-function storedPath({ path, type }: TarEntry): Buffer {
+function storedPath({ path, type }: LayerEntry): Buffer {
   return type === 'directory' ? Buffer.concat([path, Buffer.from('/')]) : path;
 }
 
-function plainHeader(entry: TarEntry, typeFlag = typeFlags[entry.type]): Buffer {
+function plainHeader(entry: LayerEntry, typeFlag = typeFlags[entry.type]): Buffer {
   const header = Buffer.alloc(blockSize);
   storedPath(entry).copy(header, 0, 0, nameLength);
   octal(header, 100, 8, entry.mode);

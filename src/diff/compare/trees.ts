@@ -1,7 +1,7 @@
 import type { ComparedTree } from '../../layers/index.js';
 import type { Changes } from './changes.js';
 import { HardLinks } from './hard-links.js';
-import { childrenOf, joined, nodeAt, type Node, type Path } from './node.js';
+import { childrenOf, joined, nodeAt, type ComparedNode, type Path } from './node.js';
 import { isSameNode } from './same.js';
 
 export interface TreesOptions {
@@ -53,7 +53,7 @@ class Comparison {
     for (const path of paths) yield [Buffer.from(path, 'latin1'), this.#changed.get(path) ?? 'present'];
   }
 
-  async #visit(path: Path, left: Node | undefined, right: Node | undefined): Promise<void> {
+  async #visit(path: Path, left: ComparedNode | undefined, right: ComparedNode | undefined): Promise<void> {
     this.#options.signal.throwIfAborted();
     const name = path.toString('latin1');
     if (!right) {
@@ -78,10 +78,10 @@ class Comparison {
   }
 }
 
-type Pair = readonly [name: Path, left: Node | undefined, right: Node | undefined];
+type Pair = readonly [name: Path, left: ComparedNode | undefined, right: ComparedNode | undefined];
 
 /** The names of both folders, each once, in order. */
-async function* pairedChildren(left: Node | undefined, right: Node): AsyncGenerator<Pair> {
+async function* pairedChildren(left: ComparedNode | undefined, right: ComparedNode): AsyncGenerator<Pair> {
   const lefts = left ? childrenOf(left.place) : undefined;
   const rights = childrenOf(right.place);
   const next = async (children: typeof rights | undefined) => {

@@ -1,7 +1,7 @@
 import { getXattr, listXattrs } from '../../host/index.js';
 import type { OverlayNotes, Upper } from '../../layers/index.js';
 import type { Changes } from './changes.js';
-import { childrenOf, joined, nodeAt, type Node, type Path } from './node.js';
+import { childrenOf, joined, nodeAt, type ComparedNode, type Path } from './node.js';
 
 /** Thrown when an upper refers to the layers below it, so that it does not say by itself what changed. */
 export class UpperIsNotEnough extends Error {
@@ -27,7 +27,7 @@ export async function* changesOfUpper({ path, notes }: Pick<Upper, 'path' | 'not
   yield* visit(Buffer.alloc(0), await nodeAt(Buffer.from(path)), notes);
 }
 
-async function* visit(path: Path, node: Node, notes: OverlayNotes): Changes {
+async function* visit(path: Path, node: ComparedNode, notes: OverlayNotes): Changes {
   const marks = listXattrs(node.place);
   const reference = marks.find((name) => references[notes].test(name));
   if (reference !== undefined) throw new UpperIsNotEnough(node.place, reference);
@@ -43,11 +43,11 @@ async function* visit(path: Path, node: Node, notes: OverlayNotes): Changes {
   for await (const [name, child] of childrenOf(node.place)) yield* visit(joined(path, name), child, notes);
 }
 
-function isWhiteout({ stat }: Node): boolean {
+function isWhiteout({ stat }: ComparedNode): boolean {
   return stat.isCharacterDevice() && stat.rdev === 0n;
 }
 
-function isOpaque({ place, stat }: Node, marks: readonly string[], notes: OverlayNotes): boolean {
+function isOpaque({ place, stat }: ComparedNode, marks: readonly string[], notes: OverlayNotes): boolean {
   const mark = `${notes}.overlay.opaque`;
   return stat.isDirectory() && marks.includes(mark) && getXattr(place, mark)?.toString() === 'y';
 }

@@ -1,7 +1,7 @@
 import { homedir } from 'node:os';
 import { join } from 'node:path';
 import { SnapshotterError } from '../../errors.js';
-import { booleanOf, loadSettings, shown, type Given, type ValuesOf } from '../../settings/index.js';
+import { booleanOf, loadSettings, printed, type Given, type ValuesOf } from '../../settings/index.js';
 import { readConfigFile, type ConfigFile } from './file.js';
 import { configFiles, doubledName, settings, variablesOf, type Setting, type SettingName } from './settings.js';
 
@@ -89,7 +89,7 @@ function refuseKeptRuntime(value: string | undefined): void {
   if (kept === undefined) {
     throw new SnapshotterError(
       'invalid-argument',
-      `environment ${keepRuntimeVariable}: ${shown(value)} is neither true nor false`,
+      `environment ${keepRuntimeVariable}: ${printed(value)} is neither true nor false`,
     );
   }
   throw new SnapshotterError(
