@@ -1,6 +1,7 @@
 import { isAbsolute, normalize } from 'node:path';
 import { z } from 'zod';
 import { isCode } from '../errors.js';
+import { longestSocketPath } from '../limits.js';
 import { logLevels, type LogLevel } from '../log.js';
 import { formatSize, parseSize } from './size.js';
 
@@ -8,9 +9,6 @@ import { formatSize, parseSize } from './size.js';
  * What each kind of value may be. A value comes as text from a flag or the environment, or as TOML's own type from a file.
  * A message continues a sentence that begins with the source and the value: `flag --root: "x" is not an absolute path`.
  */
-
-/** Bytes of a unix socket's path: the kernel's sun_path holds 108, the last of them zero. */
-const longestSocketPath = 107;
 
 export const text = z.string({ error: 'is not text' });
 

@@ -3,6 +3,7 @@ import { integer } from './numbers.js';
 
 /** What one header block says, by the meaning of Go's archive/tar. Names are byte strings (latin1): a tar does not say how they are encoded. */
 export interface TarHeader {
+  /** One character: `0` file, `1` hard link, `2` symlink, `3` character device, `4` block device, `5` folder, `6` fifo, `g` global header. */
   readonly type: string;
   readonly name: string;
   readonly link: string;
