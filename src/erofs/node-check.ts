@@ -8,11 +8,8 @@ const chunkIndexes = 0x20;
 const hole = 0xffff_ffff;
 const longestTarget = 4096;
 
-/**
- * Notes by which overlay looks elsewhere for a name or for content, and takes a file for a whiteout (Linux, overlayfs.rst): what a layer
- * shows would depend on how it is mounted.
- */
 const trustedPrefix = 4;
+/** Notes by which overlay looks elsewhere for a name or for content, and takes a file for a whiteout (Linux, overlayfs.rst). */
 const looksElsewhere = /^overlay\.(redirect|metacopy|whiteout)$/;
 
 const typeMask = 0o170000;
@@ -34,15 +31,14 @@ export interface NodeFindings {
 }
 
 /**
- * Checks what an inode says of its data and its xattrs: all lies in the image, is of a form that is known, and means the same in any stack. What compressed files hold
- * is not looked at: mkfs.erofs merges none.
+ * Checks what an inode says of its data and its xattrs: all lies in the image, is of a form that is known, and means the same to
+ * overlay as to a merge. What compressed files hold is not looked at: mkfs.erofs merges none.
  *
  * @throws SnapshotterError `data-loss`
  */
 export function checkNode(tree: ImageTree, node: Node, path: string, superblock: Superblock): NodeFindings {
-  const note = tree.xattrs(node).find(({ prefix, name }) => prefix === trustedPrefix && looksElsewhere.test(name));
-  if (note) throw damaged(path, `something in it refers to another layer by trusted.${note.name}`);
   const type = node.inode.readUInt16LE(4) & typeMask;
+  checkNotes(tree, node, type, path);
   const nothing = { mergesWrongly: false, indexBytes: 0 };
   if (type !== directoryMode && type !== fileMode && type !== symlinkMode) return nothing;
   const size = nodeSize(node);
@@ -55,6 +51,18 @@ export function checkNode(tree: ImageTree, node: Node, path: string, superblock:
   else if (layout === chunkBased && type === fileMode) return checkChunks(tree, node, size, path, superblock);
   else if (layout > chunkBased || type !== fileMode) throw damaged(path, `an inode in it has the layout ${layout}`);
   return nothing;
+}
+
+function checkNotes(tree: ImageTree, node: Node, type: number, path: string): void {
+  for (const xattr of tree.xattrs(node)) {
+    const { prefix, name } = xattr;
+    if (prefix !== trustedPrefix) continue;
+    if (looksElsewhere.test(name)) throw damaged(path, `something in it refers to another layer by trusted.${name}`);
+    // Whatever its value, mkfs.erofs up to 1.9.4 takes it for opaque (`erofs_get_opaque_from_disk`), and overlay only "y".
+    if (type === directoryMode && name === 'overlay.opaque' && tree.xattrValue(xattr).toString('latin1') !== 'y') {
+      throw damaged(path, `a folder in it has a trusted.${name} other than "y"`);
+    }
+  }
 }
 
 function checkFlat(node: Node, size: number, path: string, { blockSize, blocks }: Superblock): void {

@@ -5,7 +5,7 @@ import { DirectoryBlock, type DirectoryEntry } from './directory-block.js';
 import { decodeAttributes, inodeSize } from './inode.js';
 import { MetadataReader, usualChunks } from './metadata-reader.js';
 import { damaged, type Superblock } from './superblock.js';
-import { rawXattrs, readXattrs, xattrBytes, type XattrPlace } from './xattrs.js';
+import { rawXattrs, readXattrs, readXattrValue, xattrBytes, type XattrPlace } from './xattrs.js';
 
 /** Anything that has an inode. */
 export interface Node {
@@ -55,6 +55,10 @@ export class ImageTree {
 
   xattrs({ xattrs }: Node): XattrPlace[] {
     return readXattrs(this.#reader, { ...xattrs, shared: this.#superblock.sharedXattrsOffset }, this.#path);
+  }
+
+  xattrValue(xattr: XattrPlace): Buffer {
+    return readXattrValue(this.#reader, xattr);
   }
 
   /**

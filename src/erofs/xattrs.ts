@@ -59,6 +59,11 @@ function readXattr(reader: MetadataReader, offset: number): XattrPlace {
   return { offset, prefix: entry.readUInt8(1), name, length: entrySize + name.length + entry.readUInt16LE(2) };
 }
 
+export function readXattrValue(reader: MetadataReader, { offset, name, length }: XattrPlace): Buffer {
+  const before = entrySize + name.length;
+  return reader.read(offset + before, length - before);
+}
+
 /**
  * Xattrs as they stand in an image, padded to whole units of 4 bytes, without those that an overlay keeps to itself
  * (`trusted.overlay.*`, but not the nested `trusted.overlay.overlay.*`, which it shows by their shorter names).

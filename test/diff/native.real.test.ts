@@ -74,8 +74,24 @@ requires('mkfs.erofs')('a layer that is an EROFS image already', () => {
     },
   );
 
-  it('is taken with what an overlay inside a container noted', async () => {
+  it.each(['x', 'n', 'yes', ''])(
+    'is refused when a folder is opaque by "%s", which a merge takes for "y"',
+    async (value) => {
+      const path = await nativeLayer({
+        name: 'other',
+        type: '5',
+        pax: { 'SCHILY.xattr.trusted.overlay.opaque': value },
+      });
+      const world = await applyWorld();
+      const refusal = failure('invalid-argument', /trusted.overlay.opaque other than "y"/);
+      await expect(world.apply(path, { mediaType: native })).rejects.toThrow(refusal);
+      expect(await world.leftovers()).toEqual([]);
+    },
+  );
+
+  it('is taken with opaque folders, and with what an overlay inside a container noted', async () => {
     const nested = {
+      'SCHILY.xattr.trusted.overlay.opaque': 'y',
       'SCHILY.xattr.trusted.overlay.overlay.redirect': '/elsewhere',
       'SCHILY.xattr.user.overlay.metacopy': '',
     };
