@@ -1,4 +1,5 @@
 import { damaged, type Superblock } from './superblock.js';
+import { longPrefix } from './xattrs.js';
 import { chunkBased, flatInline, flatPlain, nodeLayout, nodeSize, type ImageTree, type Node } from './tree.js';
 
 /** Bits of `chunk_info.format` (Linux 6.18): blocks of a chunk as a power of two, and indexes of 8 bytes instead of 4. */
@@ -56,6 +57,12 @@ export function checkNode(tree: ImageTree, node: Node, path: string, superblock:
 function checkNotes(tree: ImageTree, node: Node, type: number, path: string): void {
   for (const xattr of tree.xattrs(node)) {
     const { prefix, name } = xattr;
+    if ((prefix & longPrefix) !== 0) {
+      throw damaged(
+        path,
+        'an xattr in it has a prefix of its own (--xattr-prefix), so that not all readers know its name',
+      );
+    }
     if (prefix !== trustedPrefix) continue;
     if (looksElsewhere.test(name)) throw damaged(path, `something in it refers to another layer by trusted.${name}`);
     // Whatever its value, mkfs.erofs up to 1.9.4 takes it for opaque (`erofs_get_opaque_from_disk`), and overlay only "y".

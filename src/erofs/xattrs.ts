@@ -13,7 +13,7 @@ export interface XattrPlace {
 
 const trustedPrefix = 4;
 /** Set in the prefix of a name that begins as a table in the image says, which our own conversions never write. */
-const longPrefix = 0x80;
+export const longPrefix = 0x80;
 
 const headerSize = 12;
 const entrySize = 4;

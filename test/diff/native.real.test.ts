@@ -1,8 +1,9 @@
-import { readFile, truncate, writeFile } from 'node:fs/promises';
+import { mkdir, readFile, truncate, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { expect, it } from 'vitest';
 import { convertTar, layerUuid } from '../../src/erofs/index.js';
 import { isCode, type ErrorCode } from '../../src/errors.js';
+import { run, setXattr } from '../../src/host/index.js';
 import { requires } from '../harness/requires.js';
 import { temporaryFolder } from '../host/temporary.js';
 import { applyWorld, digestOf } from './apply-world.js';
@@ -25,7 +26,7 @@ async function nativeLayer(...more: readonly Entry[]): Promise<string> {
   return output;
 }
 
-requires('mkfs.erofs')('a layer that is an EROFS image already', () => {
+requires('root', 'mkfs.erofs')('a layer that is an EROFS image already', () => {
   it.each([native, 'application/vnd.oci.image.layer.v1.erofs'])('%s is taken byte for byte', async (mediaType) => {
     const path = await nativeLayer();
     const bytes = await readFile(path);
@@ -88,6 +89,20 @@ requires('mkfs.erofs')('a layer that is an EROFS image already', () => {
       expect(await world.leftovers()).toEqual([]);
     },
   );
+
+  it('is refused when names of xattrs begin as a table in it says, where a note could hide', async () => {
+    const folder = await temporaryFolder();
+    const [tree, output] = [join(folder, 'tree'), join(folder, 'image')];
+    await mkdir(join(tree, 'other'), { recursive: true });
+    setXattr(join(tree, 'other'), 'trusted.overlay.opaque', Buffer.from('x'));
+    const options = ['--quiet', '-b4096', '-Enoinline_data', '--xattr-prefix=trusted.overlay.'];
+    await run('mkfs.erofs', [...options, output, tree], { deadlineMs: 60_000 });
+    const world = await applyWorld();
+    await expect(world.apply(output, { mediaType: native })).rejects.toThrow(
+      failure('invalid-argument', /xattr-prefix/),
+    );
+    expect(await world.leftovers()).toEqual([]);
+  });
 
   it('is taken with opaque folders, and with what an overlay inside a container noted', async () => {
     const nested = {
