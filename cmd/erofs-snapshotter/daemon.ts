@@ -8,7 +8,7 @@ import { Slots } from '../../src/jobs.js';
 import type { Logger } from '../../src/log.js';
 import { packageVersion } from '../../src/package.js';
 import { withScope, type Scope } from '../../src/scope.js';
-import { Snapshotter } from '../../src/snapshots/index.js';
+import { openRoot, type Root } from '../../src/snapshots/index.js';
 import { logOtherWords } from './other-words.js';
 import { firstSignal, logOtherSignals } from './signals.js';
 
@@ -33,8 +33,8 @@ export async function serve(config: Config, log: Logger): Promise<void> {
   if (uid !== 0) log.warn({ uid }, 'not root: what needs a mount fails, committing a container above all');
   try {
     await withScope(log, async (scope) => {
-      const snapshotter = await listen(config, log, scope);
-      await Promise.race([recover(snapshotter, log), stopped]);
+      const root = await listen(config, log, scope);
+      await Promise.race([recover(root, log), stopped]);
       log.info({ signal: await stopped }, 'stopping');
     });
   } catch (error) {
@@ -45,15 +45,15 @@ export async function serve(config: Config, log: Logger): Promise<void> {
 }
 
 /** Listens before it recovers: containerd finds the socket, and its calls wait. */
-async function listen(config: Config, log: Logger, scope: Scope): Promise<Snapshotter> {
+async function listen(config: Config, log: Logger, scope: Scope): Promise<Root> {
   const tools = await checkTools(log);
   // A layer that takes mkfs.erofs minutes, as many names in one folder do, does not make the others wait.
   const slots = new Slots(config.maxConversions, { afterMs: overtimeAfterMs, atMost: config.maxConversions });
   const conversionTimeoutMs = config.conversionTimeoutSeconds * 1000;
-  const { root, defaultSize, setImmutable, shareLayers, guestDisks } = config;
+  const { defaultSize, setImmutable, shareLayers, guestDisks } = config;
 
-  const snapshotter = await Snapshotter.open({
-    root,
+  const root = await openRoot({
+    root: config.root,
     defaultSize,
     setImmutable,
     guestDisks,
@@ -64,7 +64,7 @@ async function listen(config: Config, log: Logger, scope: Scope): Promise<Snapsh
     expectLayer: (layer) => applier.expect(layer),
     log,
   });
-  scope.defer('snapshotter', () => snapshotter.close());
+  scope.defer('snapshotter', () => root.close());
 
   const defaultNamespace = config.containerdNamespace;
   const containerd = connectContainerd({ address: config.containerdAddress, defaultNamespace, log });
@@ -87,10 +87,11 @@ async function listen(config: Config, log: Logger, scope: Scope): Promise<Snapsh
   };
 
   const { address, socketGid } = config;
-  const server = await startServer({ address, socketGid, snapshotter, differ, defaultNamespace, log });
+  const { recovered } = root;
+  const server = await startServer({ address, socketGid, snapshotter: recovered, differ, defaultNamespace, log });
   scope.defer('server', () => server.drain());
   tellServiceManager(log);
-  return snapshotter;
+  return root;
 }
 
 async function checkTools(log: Logger): Promise<ErofsTools> {
@@ -115,7 +116,7 @@ function tellServiceManager(log: Logger): void {
   }
 }
 
-async function recover(snapshotter: Snapshotter, log: Logger): Promise<void> {
-  await snapshotter.recover();
+async function recover(root: Root, log: Logger): Promise<void> {
+  await root.recover();
   log.info('ready');
 }

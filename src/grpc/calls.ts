@@ -12,9 +12,12 @@ import type { Logger } from '../log.js';
 import { RefusedRequest, type ServerStream, type Unary } from '../protocol/index.js';
 import { orAborted, within } from '../waiting.js';
 import { failedCallOf, type FailedCall } from './errors.js';
+import type { SnapshotterPort } from './ports.js';
 
 /** What a handler knows of the call besides its request. */
 export interface CallContext {
+  /** Recovered. */
+  readonly snapshotter: SnapshotterPort;
   readonly namespace: string;
   /** The lease under which the caller keeps what a call makes, when it names one. */
   readonly lease: string | undefined;
@@ -39,7 +42,7 @@ type WireCall = ServerUnaryCall<unknown, unknown> | ServerWritableStream<unknown
 
 interface CallsOptions {
   /** Calls wait for it, and fail as it fails. */
-  readonly ready: Promise<void>;
+  readonly snapshotter: Promise<SnapshotterPort>;
   readonly defaultNamespace: string;
   readonly log: Logger;
 }
@@ -116,15 +119,15 @@ export class Calls {
     signal: AbortSignal,
     work: (context: CallContext) => Promise<Result>,
   ): Promise<Outcome<Result>> {
-    const { ready, defaultNamespace, log } = this.#options;
+    const { defaultNamespace, log } = this.#options;
     const namespace = textOf(call.metadata, 'containerd-namespace') ?? defaultNamespace;
     const lease = textOf(call.metadata, 'containerd-lease');
     const facts = { method: call.getPath(), namespace, ...subjectOf(call.request) };
     const began = performance.now();
     try {
       if (call.request instanceof RefusedRequest) throw call.request.error;
-      await orAborted(ready, signal);
-      const result = await work({ namespace, lease, signal });
+      const snapshotter = await orAborted(this.#options.snapshotter, signal);
+      const result = await work({ snapshotter, namespace, lease, signal });
       log.debug({ ...facts, ms: Math.round(performance.now() - began) }, 'answered');
       return { result };
     } catch (error) {

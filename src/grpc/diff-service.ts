@@ -1,15 +1,15 @@
 import { SnapshotterError } from '../errors.js';
 import { fromWireDescriptor, toWireDescriptor, type DiffMethods, type Timestamp } from '../protocol/index.js';
 import type { Handlers } from './calls.js';
-import type { DifferPort, SnapshotterPort } from './ports.js';
+import type { DifferPort } from './ports.js';
 
 /**
  * Translates between messages and the differ. `sync_fs` needs no look: layers are always on disk before the answer.
  * `payloads` are settings for processors of media types that are not ours.
  */
-export function diffHandlers(snapshotter: SnapshotterPort, differ: DifferPort): Handlers<DiffMethods> {
+export function diffHandlers(differ: DifferPort): Handlers<DiffMethods> {
   return {
-    Apply: async ({ diff, mounts }, { namespace, signal }) => {
+    Apply: async ({ diff, mounts }, { snapshotter, namespace, signal }) => {
       if (diff === null) {
         throw new SnapshotterError('invalid-argument', 'the call names no layer', { next: 'set the field "diff"' });
       }
@@ -17,7 +17,10 @@ export function diffHandlers(snapshotter: SnapshotterPort, differ: DifferPort): 
       const target = await snapshotter.extractTarget(mounts);
       return { applied: toWireDescriptor(await differ.apply({ descriptor, target, namespace, signal })) };
     },
-    Diff: async ({ left, right, mediaType, ref, labels, sourceDateEpoch }, { namespace, lease, signal }) => {
+    Diff: async (
+      { left, right, mediaType, ref, labels, sourceDateEpoch },
+      { snapshotter, namespace, lease, signal },
+    ) => {
       const sides = () => snapshotter.compareSides({ left, right, labels, signal });
       const epoch = sourceDateEpoch === null ? undefined : nanosecondsOf(sourceDateEpoch);
       const asked = { sides, mediaType, ref, labels, sourceDateEpoch: epoch };

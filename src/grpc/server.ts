@@ -30,7 +30,8 @@ export interface ServerOptions {
   readonly address: string;
   /** A group whose members may connect besides root. */
   readonly socketGid?: number;
-  readonly snapshotter: SnapshotterPort;
+  /** Resolves when it has recovered; calls wait for it, and fail as it fails. */
+  readonly snapshotter: Promise<SnapshotterPort>;
   readonly differ: DifferPort;
   /** For calls that come without a namespace. */
   readonly defaultNamespace: string;
@@ -45,28 +46,27 @@ export interface RunningServer {
 }
 
 /**
- * Listens at once; calls wait for `snapshotter.ready`, and until then the health service answers NOT_SERVING.
+ * Listens at once; calls wait for the snapshotter, and until then the health service answers NOT_SERVING.
  *
  * @throws SnapshotterError as `openSocket`.
  */
 export async function startServer(options: ServerOptions): Promise<RunningServer> {
   const { snapshotter, differ, defaultNamespace, log } = options;
-  const calls = new Calls({ ready: snapshotter.ready, defaultNamespace, log });
+  const calls = new Calls({ snapshotter, defaultNamespace, log });
   const definitions = loadDefinitions([snapshotsService, diffService]);
   const server = new Server({
     'grpc.max_receive_message_length': messageLimit,
     'grpc.max_send_message_length': messageLimit,
   });
-  const handlers = snapshotsHandlers(snapshotter);
-  const snapshots = implementation<SnapshotsMethods>(calls, handlers, ['List']);
+  const snapshots = implementation<SnapshotsMethods>(calls, snapshotsHandlers, ['List']);
   server.addService(withStrictText(definitionOf(definitions, snapshotsService)), snapshots);
-  const diffs = implementation<DiffMethods>(calls, diffHandlers(snapshotter, differ));
+  const diffs = implementation<DiffMethods>(calls, diffHandlers(differ));
   server.addService(withStrictText(definitionOf(definitions, diffService)), diffs);
   const setHealth = addHealth(server);
   new ReflectionService(loadDescriptors([snapshotsService, diffService], [protoPath])).addToServer(server);
 
   let stopping: Promise<void> | undefined;
-  snapshotter.ready.then(
+  snapshotter.then(
     () => {
       if (stopping === undefined) setHealth('SERVING');
     },

@@ -4,7 +4,6 @@ import type { Labels } from '../vocabulary.js';
 import { labelOverheadBytes } from '../metadata/index.js';
 import type { SnapshotInfo } from '../snapshots/index.js';
 import type { Handlers } from './calls.js';
-import type { SnapshotterPort } from './ports.js';
 
 /** Infos in one message of List, large enough that messages do not count. */
 const pageSize = 100;
@@ -18,46 +17,44 @@ const mostLabelBytes = 15.5 * 1024 * 1024;
 const kinds = { view: 'VIEW', active: 'ACTIVE', committed: 'COMMITTED' } as const;
 
 /** Translates between messages and the snapshotter. The `snapshotter` field of a request is ours, whatever it says. */
-export function snapshotsHandlers(snapshotter: SnapshotterPort): Handlers<SnapshotsMethods> {
-  return {
-    Prepare: async ({ key, parent, labels }, { namespace, signal }) => ({
-      mounts: await snapshotter.prepare({ key, parent, labels, namespace, signal }),
-    }),
-    View: async ({ key, parent, labels }, { namespace, signal }) => ({
-      mounts: await snapshotter.view({ key, parent, labels, namespace, signal }),
-    }),
-    Mounts: async ({ key }) => ({ mounts: await snapshotter.mounts(key) }),
-    Commit: async ({ name, key, labels, parent }, { signal }) => {
-      await snapshotter.commit({ name, key, labels, signal, ...(parent === '' ? {} : { parent }) });
-      return {};
-    },
-    Remove: async ({ key }) => {
-      await snapshotter.remove(key);
-      return {};
-    },
-    Stat: async ({ key }) => ({ info: toMessage(await snapshotter.stat(key)) }),
-    Update: async ({ info, updateMask }) => {
-      if (info === null) {
-        throw new SnapshotterError('invalid-argument', 'the update names no snapshot', {
-          next: 'set the field "info"',
-        });
-      }
-      const { name, labels } = info;
-      return { info: toMessage(await snapshotter.update({ name, labels }, updateMask?.paths ?? [])) };
-    },
-    List: async function* ({ filters }, { namespace }) {
-      for await (const page of pagesOf(snapshotter.list(filters, namespace))) yield { info: page.map(toMessage) };
-    },
-    Usage: async ({ key }) => {
-      const { bytes, inodes } = await snapshotter.usage(key);
-      return { size: toInt64(bytes, 'a usage in bytes'), inodes: toInt64(inodes, 'a usage in inodes') };
-    },
-    Cleanup: async () => {
-      await snapshotter.cleanup();
-      return {};
-    },
-  };
-}
+export const snapshotsHandlers: Handlers<SnapshotsMethods> = {
+  Prepare: async ({ key, parent, labels }, { snapshotter, namespace, signal }) => ({
+    mounts: await snapshotter.prepare({ key, parent, labels, namespace, signal }),
+  }),
+  View: async ({ key, parent, labels }, { snapshotter, namespace, signal }) => ({
+    mounts: await snapshotter.view({ key, parent, labels, namespace, signal }),
+  }),
+  Mounts: async ({ key }, { snapshotter }) => ({ mounts: await snapshotter.mounts(key) }),
+  Commit: async ({ name, key, labels, parent }, { snapshotter, signal }) => {
+    await snapshotter.commit({ name, key, labels, signal, ...(parent === '' ? {} : { parent }) });
+    return {};
+  },
+  Remove: async ({ key }, { snapshotter }) => {
+    await snapshotter.remove(key);
+    return {};
+  },
+  Stat: async ({ key }, { snapshotter }) => ({ info: toMessage(await snapshotter.stat(key)) }),
+  Update: async ({ info, updateMask }, { snapshotter }) => {
+    if (info === null) {
+      throw new SnapshotterError('invalid-argument', 'the update names no snapshot', {
+        next: 'set the field "info"',
+      });
+    }
+    const { name, labels } = info;
+    return { info: toMessage(await snapshotter.update({ name, labels }, updateMask?.paths ?? [])) };
+  },
+  List: async function* ({ filters }, { snapshotter, namespace }) {
+    for await (const page of pagesOf(snapshotter.list(filters, namespace))) yield { info: page.map(toMessage) };
+  },
+  Usage: async ({ key }, { snapshotter }) => {
+    const { bytes, inodes } = await snapshotter.usage(key);
+    return { size: toInt64(bytes, 'a usage in bytes'), inodes: toInt64(inodes, 'a usage in inodes') };
+  },
+  Cleanup: async (_request, { snapshotter }) => {
+    await snapshotter.cleanup();
+    return {};
+  },
+};
 
 async function* pagesOf(infos: AsyncIterable<SnapshotInfo>): AsyncGenerator<SnapshotInfo[]> {
   let page: SnapshotInfo[] = [];

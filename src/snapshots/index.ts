@@ -1,2 +1,3 @@
 export type { SnapshotInfo } from './list.js';
-export { Snapshotter, type SnapshotterOptions } from './snapshotter.js';
+export { openRoot, type Root, type SnapshotterOptions } from './root.js';
+export type { Snapshotter } from './snapshotter.js';

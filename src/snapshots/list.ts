@@ -42,16 +42,15 @@ const turnMs = 10;
  *   `deadline-exceeded` when matching the filters' patterns takes too long
  */
 export async function* listSnapshots(
-  context: () => Promise<Context>,
+  context: Context,
   filters: readonly string[],
   namespace: string | undefined,
 ): AsyncIterable<SnapshotInfo> {
   const selects = compileFilters(filters);
   const asked = filters.map(refAskedFor);
-  const known = await context();
   const only = asked.length === 1 && asked[0]?.parent !== undefined ? asked[0].ref : undefined;
   let turnBegan = performance.now();
-  for await (const record of candidates(known, asked)) {
+  for await (const record of candidates(context, asked)) {
     if (performance.now() - turnBegan > turnMs) {
       await setImmediate();
       turnBegan = performance.now();
@@ -59,7 +58,7 @@ export async function* listSnapshots(
     const info = infoOf(record);
     if (!selects(info)) continue;
     const hidden =
-      only !== undefined && record.kind === 'committed' && !(await mayBeAdopted(known, record, only, namespace));
+      only !== undefined && record.kind === 'committed' && !(await mayBeAdopted(context, record, only, namespace));
     if (!hidden) yield info;
   }
 }

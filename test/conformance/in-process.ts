@@ -4,15 +4,14 @@ import { join } from 'node:path';
 import { checkErofsTools, type ErofsTools } from '../../src/erofs/index.js';
 import { Slots } from '../../src/jobs.js';
 import { silentLogger } from '../../src/log.js';
-import { Snapshotter, type SnapshotterOptions } from '../../src/snapshots/index.js';
+import { openRoot, type Root, type Snapshotter, type SnapshotterOptions } from '../../src/snapshots/index.js';
 import type { Port, World } from './world.js';
 
 let tools: Promise<ErofsTools> | undefined;
 
-/** A snapshotter on `root`, recovered. */
-export async function openSnapshotter(root: string, more: Partial<SnapshotterOptions> = {}): Promise<Snapshotter> {
+async function openTestRoot(root: string, more: Partial<SnapshotterOptions> = {}): Promise<Root> {
   tools ??= checkErofsTools();
-  const snapshotter = await Snapshotter.open({
+  return openRoot({
     root,
     defaultSize: 64 * 1024 * 1024,
     setImmutable: false,
@@ -22,13 +21,17 @@ export async function openSnapshotter(root: string, more: Partial<SnapshotterOpt
     log: silentLogger(),
     ...more,
   });
+}
+
+/** A snapshotter on `root`, recovered. */
+export async function openSnapshotter(root: string, more: Partial<SnapshotterOptions> = {}): Promise<Snapshotter> {
+  const opened = await openTestRoot(root, more);
   try {
-    await snapshotter.recover();
+    return await opened.recover();
   } catch (error) {
-    await snapshotter.close();
+    await opened.close();
     throw error;
   }
-  return snapshotter;
 }
 
 export function portOf(snapshotter: Snapshotter): Port {

@@ -38,7 +38,7 @@ describe('a call', () => {
     const ready = new Promise<void>((resolve) => (recovered = resolve));
     let asked = false;
     const answer = () => Promise.resolve([]).finally(() => (asked = true));
-    await start({ snapshotter: { ready, mounts: answer } });
+    await start({ recovered: ready, snapshotter: { mounts: answer } });
     const call = mounts();
     for (const service of services)
       expect((await health().unary('Check', { service }, within)).status).toBe('NOT_SERVING');
@@ -50,14 +50,14 @@ describe('a call', () => {
 
   it('fails as recovery failed, and health stays at NOT_SERVING', async () => {
     let fail = (_: Error) => {};
-    await start({ snapshotter: { ready: new Promise((_, reject) => (fail = reject)) } });
+    await start({ recovered: new Promise((_, reject) => (fail = reject)) });
     fail(new SnapshotterError('data-loss', 'the database is damaged'));
     await expect(mounts()).rejects.toMatchObject({ code: status.DATA_LOSS, details: 'the database is damaged' });
     expect((await health().unary('Check', { service: '' }, within)).status).toBe('NOT_SERVING');
   });
 
   it('is given up while it waits for recovery when its caller is', async () => {
-    await start({ snapshotter: { ready: new Promise(() => {}) } });
+    await start({ recovered: new Promise(() => {}) });
     await expect(mounts(undefined, 50)).rejects.toMatchObject({ code: status.DEADLINE_EXCEEDED });
     await world.server.drain();
   });
@@ -182,7 +182,7 @@ describe('the socket', () => {
     startServer({
       address,
       socketGid,
-      snapshotter: fakeSnapshotter({}),
+      snapshotter: Promise.resolve(fakeSnapshotter({})),
       differ,
       defaultNamespace: 'd',
       log: silentLogger(),

@@ -16,7 +16,6 @@ export const comparedSides = { temporary: (purpose) => purpose } as CompareSides
 export function fakeSnapshotter(given: Partial<SnapshotterPort>): SnapshotterPort {
   const unset = () => Promise.reject(new Error('this test did not expect that call'));
   return {
-    ready: Promise.resolve(),
     prepare: unset,
     view: unset,
     mounts: unset,
@@ -44,6 +43,8 @@ export async function* toAsync<T>(items: Iterable<T>): AsyncGenerator<T> {
 }
 
 export interface WorldOptions {
+  /** When the recovery ends; at once, unless given. */
+  readonly recovered?: Promise<void>;
   readonly snapshotter?: Partial<SnapshotterPort>;
   readonly apply?: DifferPort['apply'];
   readonly compare?: DifferPort['compare'];
@@ -62,7 +63,7 @@ export async function startWorld(options: WorldOptions = {}) {
   };
   const server: RunningServer = await startServer({
     address,
-    snapshotter: fakeSnapshotter(options.snapshotter ?? {}),
+    snapshotter: (options.recovered ?? Promise.resolve()).then(() => fakeSnapshotter(options.snapshotter ?? {})),
     differ,
     defaultNamespace: 'fallback',
     log: options.log ?? silentLogger(),
