@@ -1,4 +1,4 @@
-import { link, lstat, readdir, rename, rm, stat, symlink } from 'node:fs/promises';
+import { link, lstat, readdir, readlink, rename, rm, stat, symlink } from 'node:fs/promises';
 import { join } from 'node:path';
 
 import { errnoOf, SnapshotterError } from '../errors.js';
@@ -104,8 +104,27 @@ export async function withdrawLayers(folder: string): Promise<void> {
   await syncFolder(folder);
 }
 
+/**
+ * Leaves in `folder` the layer that its record names and no other: an Apply publishes its layer beside the one before, and the
+ * record decides between them.
+ */
+export async function keepLayer(folder: string, { file }: LayerRecord): Promise<void> {
+  const linked = await readlink(join(folder, layerLinkName)).catch(() => undefined);
+  if (linked !== file) await linkLayer(folder, file);
+  const others = (await layerFiles(folder)).filter((name) => name !== file && name !== layerLinkName);
+  if (others.length === 0) return;
+  for (const other of others) await removeTree(join(folder, other));
+  await syncFolder(folder);
+}
+
+/** Puts away what a call that was cut short left in the folder of a snapshot that is not committed; `layer` is what its record names. */
+export async function settleLayer(folder: string, layer: LayerRecord | undefined): Promise<void> {
+  if (layer) await keepLayer(folder, layer);
+  else if (await hasUnfinishedConversion(folder)) await withdrawLayers(folder);
+}
+
 /** True when `folder` holds the plain `layer.erofs` of a Commit that did not finish. */
-export async function hasUnfinishedConversion(folder: string): Promise<boolean> {
+async function hasUnfinishedConversion(folder: string): Promise<boolean> {
   try {
     return (await lstat(join(folder, layerLinkName))).isFile();
   } catch (error) {
@@ -114,7 +133,7 @@ export async function hasUnfinishedConversion(folder: string): Promise<boolean> 
   }
 }
 
-/** Points `layer.erofs` at `file`, for readers that look a layer up by that name, and removes layers of other names. */
+/** Points `layer.erofs` at `file`, for readers that look a layer up by that name. */
 async function linkLayer(folder: string, file: string): Promise<void> {
   const linkPath = join(folder, layerLinkName);
   const temporary = temporaryBeside(linkPath);
@@ -125,9 +144,6 @@ async function linkLayer(folder: string, file: string): Promise<void> {
     await rm(temporary, { force: true });
   }
   await syncFolder(folder);
-  for (const other of await layerFiles(folder)) {
-    if (other !== file && other !== layerLinkName) await removeTree(join(folder, other));
-  }
 }
 
 /** One at a time: setting the attribute again sets it for all names of the file. */

@@ -1,9 +1,10 @@
 export {
   checkLayer,
   checkUnchanged,
-  hasUnfinishedConversion,
+  keepLayer,
   publishAppliedLayer,
   publishConvertedLayer,
+  settleLayer,
   shareLayer,
   withdrawLayers,
   type LayerRecord,

@@ -1,6 +1,7 @@
 import { SnapshotterError } from '../errors.js';
 import { temporaryBeside, wallClock } from '../host/index.js';
 import {
+  keepLayer,
   publishAppliedLayer,
   shareLayer,
   type ExpectedLayer,
@@ -51,9 +52,8 @@ function targetOf(context: Context, record: ExtractRecord): ExtractTarget {
       whileExtracting(context, key, id, async () => {
         try {
           await recordLayer(context, key, id, await publishAppliedLayer(folder.path, temporaryPath, layer));
-        } catch (error) {
-          await withdrawUnrecorded(context, key, id);
-          throw error;
+        } finally {
+          await keepRecorded(context, key, id);
         }
       }),
     adoptLayer: (digest) => whileExtracting(context, key, id, () => adopt(context, record, digest)),
@@ -87,13 +87,15 @@ function whileExtracting<T>({ keys, store }: Context, key: string, id: number, w
   });
 }
 
-/** Takes a layer away again that no record names, after its Apply failed. */
-async function withdrawUnrecorded(context: Context, key: string, id: number): Promise<void> {
+/** Takes away what the record does not name: the layer before, or that of an Apply which failed. */
+async function keepRecorded(context: Context, key: string, id: number): Promise<void> {
   const { store, paths, log, unsettled } = context;
   try {
-    if (layerOf(await existing(store, key)) === undefined) await withdrawLayers(paths.snapshot(id).path);
+    const { path } = paths.snapshot(id);
+    const layer = layerOf(await existing(store, key));
+    await (layer ? keepLayer(path, layer) : withdrawLayers(path));
   } catch (error) {
-    log.error({ err: error, key }, 'could not take back the layer of an Apply that failed');
+    log.error({ err: error, key }, 'could not take away a layer that the record of a snapshot does not name');
     unsettled.add(id);
   }
 }
@@ -127,7 +129,11 @@ async function adopt(context: Context, record: ExtractRecord, digest: Digest): P
       log.warn({ err: error, snapshot: held.id, digest }, 'a layer that is here already cannot be shared');
       continue;
     }
-    await recordLayer(context, key, id, held.layer);
+    try {
+      await recordLayer(context, key, id, held.layer);
+    } finally {
+      await keepRecorded(context, key, id);
+    }
     return { diffId: applied.diffId, tarBytes: applied.tarBytes };
   }
   return undefined;

@@ -4,8 +4,8 @@ import { basename, join } from 'node:path';
 import { describeError, errnoOf } from '../errors.js';
 import { exists, removeTree, temporaryPrefix } from '../host/index.js';
 import { Slots } from '../jobs.js';
-import { checkLayer, hasUnfinishedConversion, withdrawLayers } from '../layers/index.js';
-import { quarantined, withoutQuarantine, type SnapshotRecord } from '../metadata/index.js';
+import { checkLayer, settleLayer } from '../layers/index.js';
+import { layerOf, quarantined, withoutQuarantine, type SnapshotRecord } from '../metadata/index.js';
 import { reclaim } from './commit.js';
 import type { Context } from './context.js';
 import { releaseLeftovers } from './leftovers.js';
@@ -122,7 +122,7 @@ async function tidy(context: RecoveryContext, record: SnapshotRecord, folder: Sn
   if (record.parent !== '' && (await context.store.get(record.parent))?.kind !== 'committed') {
     return quarantined(record, `its parent ${JSON.stringify(record.parent)} is missing`);
   }
-  if (record.kind !== 'committed' && (await hasUnfinishedConversion(folder.path))) await withdrawLayers(folder.path);
+  if (record.kind !== 'committed') await settleLayer(folder.path, layerOf(record));
   const sound = withoutQuarantine(record);
   if (sound.quarantine !== undefined) return sound;
   if (sound.kind === 'committed') {

@@ -2,7 +2,8 @@ import { readdir, rename } from 'node:fs/promises';
 import { join } from 'node:path';
 
 import { exists, syncFolder } from '../host/index.js';
-import { hasUnfinishedConversion, withdrawLayers } from '../layers/index.js';
+import { settleLayer } from '../layers/index.js';
+import { layerOf } from '../metadata/index.js';
 import type { Context } from './context.js';
 import { parseId } from './paths.js';
 import { refreshRecordFile } from './records.js';
@@ -40,7 +41,7 @@ async function settleOne(context: Context, id: number): Promise<void> {
       return;
     }
     if (!(await exists(folder.path))) await takeFromTrash(context, id);
-    if (record.kind !== 'committed' && (await hasUnfinishedConversion(folder.path))) await withdrawLayers(folder.path);
+    if (record.kind !== 'committed') await settleLayer(folder.path, layerOf(record));
     await refreshRecordFile(context, record);
   });
 }

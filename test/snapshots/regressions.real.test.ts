@@ -1,9 +1,10 @@
-import { access, cp, mkdir, open, readdir, rm, writeFile } from 'node:fs/promises';
+import { access, cp, mkdir, open, readdir, readlink, rm, symlink, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
-import { afterEach, beforeEach, expect, it } from 'vitest';
+import { afterEach, beforeEach, expect, it, vi } from 'vitest';
 import { convertDirectory, layerUuid } from '../../src/erofs/index.js';
 import { run } from '../../src/host/index.js';
 import type { ExtractTarget } from '../../src/layers/index.js';
+import { MetadataStore } from '../../src/metadata/index.js';
 import type { Digest } from '../../src/vocabulary.js';
 import { makeInProcessWorld, type InProcessWorld } from '../conformance/in-process.js';
 import { requires } from '../harness/requires.js';
@@ -62,6 +63,35 @@ requires(
       ],
     ]);
   });
+
+  it.each(['at once', 'after a restart'])(
+    'a second Apply of another layer that cannot be recorded took the first one away (%s)',
+    async (when) => {
+      const mounts = await world.port.prepare('extract-a');
+      await apply(await world.snapshotter.extractTarget(mounts), digestOf('a'));
+      const target = await world.snapshotter.extractTarget(mounts);
+      const folder = join(mounts[0]!.source, '..');
+      const layers = async () =>
+        (await readdir(folder)).filter((name) => /^(sha256-.*|layer)\.erofs$/.test(name)).sort();
+      const [first, second] = ['a', 'b'].map((digit) => `sha256-${digit.repeat(64)}.erofs`) as [string, string];
+      const write = vi.spyOn(MetadataStore.prototype, 'exclusive').mockRejectedValueOnce(new Error('no'));
+      await expect(apply(target, digestOf('b'))).rejects.toThrow();
+      write.mockRestore();
+      if (when === 'after a restart') {
+        // As a crash leaves it, after the layer was published and before it was recorded.
+        await cp(join(folder, first), join(folder, second));
+        await rm(join(folder, 'layer.erofs'));
+        await symlink(second, join(folder, 'layer.erofs'));
+        await world.reopen();
+      }
+      expect(await layers()).toEqual(['layer.erofs', first]);
+      expect(await readlink(join(folder, 'layer.erofs'))).toBe(first);
+      await apply(await world.snapshotter.extractTarget(mounts), digestOf('c'));
+      expect(await layers()).toEqual(['layer.erofs', `sha256-${'c'.repeat(64)}.erofs`]);
+      await world.port.commit('base', 'extract-a');
+      await world.port.view('look', 'base');
+    },
+  );
 
   it.each(['at once', 'after a restart'])(
     'a container whose writable layer is lost was committed as an empty layer (%s)',
