@@ -1,6 +1,6 @@
-import { open, rm } from 'node:fs/promises';
-import { isCode } from '../errors.js';
-import { requireTool, run, type RunResult } from '../host/index.js';
+import { open, rm, stat } from 'node:fs/promises';
+import { isCode, SnapshotterError } from '../errors.js';
+import { isLoopDeviceInUse, listLoopDevices, requireTool, run, type RunResult } from '../host/index.js';
 import { damagedExt4, readExt4Superblock, type Ext4Superblock } from './superblock.js';
 
 export interface CheckOptions {
@@ -24,12 +24,14 @@ const lateClock = '4102444800';
 /**
  * Judges an ext4 that a guest wrote, in user space and bounded in time and memory. What is sound here can be mounted.
  *
- * @throws SnapshotterError `data-loss` when it is damaged; `failed-precondition` as {@link readExt4Superblock};
+ * @throws SnapshotterError `data-loss` when it is damaged; `failed-precondition` as {@link readExt4Superblock}, or when the image is
+ *   mounted and its journal would be replayed beneath the mount;
  *   `unavailable` when e2fsprogs is not installed; `deadline-exceeded`, `cancelled`
  */
 export async function checkGuestExt4(o: CheckOptions): Promise<void> {
   const superblock = await superblockOf(o.image);
   if (o.copy === undefined) {
+    await mustNotBeMounted(o.image);
     await replay(o, superblock, o.image);
     await judge(o, superblock, o.image);
     return;
@@ -41,6 +43,27 @@ export async function checkGuestExt4(o: CheckOptions): Promise<void> {
     if (!isCode(error, 'data-loss')) throw error;
     await judgeCopy(o, superblock, o.copy);
   }
+}
+
+/**
+ * e2fsck sees the mounts of its own namespace alone, and would replay a journal that the kernel is writing to. A device that can
+ * only be read does not write, and one of ours may go a moment after the read that it was for.
+ */
+async function mustNotBeMounted(image: string): Promise<void> {
+  const { dev, ino } = await stat(image);
+  for (const loop of await listLoopDevices()) {
+    if (loop.readOnly || loop.deleted) continue;
+    const shown = await stat(loop.image).catch(() => undefined);
+    if (shown?.dev !== dev || shown.ino !== ino) continue;
+    if (await isLoopDeviceInUse(loop.device)) throw inUse(image, `${loop.device} shows it`);
+  }
+}
+
+function inUse(path: string, how: string): SnapshotterError {
+  return new SnapshotterError('failed-precondition', `the writable layer ${path} is in use: ${how}`, {
+    facts: { path },
+    next: `unmount what "losetup -j ${path}" and "findmnt" show, in whatever mount namespace it is`,
+  });
 }
 
 async function judgeCopy(o: CheckOptions, superblock: Ext4Superblock, copy: string): Promise<void> {
@@ -57,6 +80,7 @@ async function judgeCopy(o: CheckOptions, superblock: Ext4Superblock, copy: stri
 async function replay(o: CheckOptions, superblock: Ext4Superblock, path: string): Promise<void> {
   const command = ['e2fsck', '-p', '-E', 'journal_only', path];
   const replayed = await bounded(o, superblock, command, 'replaying the journal of');
+  if (`${replayed.stdout}${replayed.stderr}`.includes(`${path} is mounted.`)) throw inUse(path, 'it is mounted');
   if (replayed.exitCode > 1) throw damaged(o.image, 'its journal cannot be replayed', replayed);
 }
 

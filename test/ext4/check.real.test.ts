@@ -1,7 +1,9 @@
+import { spawn } from 'node:child_process';
+import { once } from 'node:events';
 import { copyFile, mkdir, mkdtemp, open, readdir, readFile, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { afterEach, beforeEach, expect, it } from 'vitest';
+import { afterEach, beforeEach, expect, it, vi } from 'vitest';
 import { checkGuestExt4 } from '../../src/ext4/index.js';
 import { run } from '../../src/host/index.js';
 import { onlyPrograms } from '../diff/search-path.js';
@@ -109,5 +111,51 @@ requires(
     } finally {
       await rm(folder, { recursive: true });
     }
+  });
+});
+
+requires(
+  'root',
+  'loop',
+  'mkfs.ext4',
+)('an ext4 that a host has mounted is in use, and no journal is replayed in it', () => {
+  let folder: string;
+  let image: string;
+  let device: string;
+  beforeEach(async () => {
+    folder = await mkdtemp(join(tmpdir(), 'erofs-snapshotter-check-'));
+    image = join(folder, 'rwlayer.img');
+    await soundImage(image);
+    await mkdir(join(folder, 'mounted'));
+    device = (await run('losetup', ['--find', '--show', image], { deadlineMs, what: 'attaching' })).stdout.trim();
+  });
+  afterEach(async () => {
+    await run('losetup', ['--detach', device], { deadlineMs, what: 'detaching' });
+    await rm(folder, { recursive: true });
+  });
+
+  const refused = { code: 'failed-precondition', message: expect.stringContaining('in use') as string };
+
+  it.each([
+    ['in the mount namespace of the daemon', [], () => [device]],
+    ['there, by a device that can only be read', [], () => ['-o', 'loop,ro', image]],
+    ['in another one', ['unshare', '--mount'], () => [device]],
+  ])('%s', async (_where, inside, what) => {
+    await vi.waitFor(() => checkGuestExt4({ image, deadlineMs }), { timeout: 20_000 });
+    const script = 'mount "$@" && echo mounted && read line; umount "$0"';
+    const target = join(folder, 'mounted');
+    const args = [...inside, 'sh', '-c', script, target, ...what(), target];
+    const holder = spawn('env', args, { stdio: ['pipe', 'pipe', 'inherit'] });
+    const ended = once(holder, 'exit');
+    try {
+      expect(String(await once(holder.stdout, 'data'))).toBe('mounted\n');
+      await expect(checkGuestExt4({ image, deadlineMs })).rejects.toMatchObject(refused);
+      await checkGuestExt4({ image, copy: join(folder, 'copy'), deadlineMs });
+    } finally {
+      holder.stdin.end();
+      await ended;
+    }
+    // Programs that look at all devices, udev's above all, may have this one open for a moment.
+    await vi.waitFor(() => checkGuestExt4({ image, deadlineMs }), { timeout: 20_000 });
   });
 });
