@@ -13,6 +13,11 @@ export default tseslint.config(
     rules: {
       eqeqeq: 'error',
       'no-console': 'error',
+      // Sentences name their subject: callers, the daemon, a killed process.
+      'no-warning-comments': [
+        'error',
+        { terms: ['todo', 'fixme', 'whoever', 'nobody', 'somebody', 'anybody'], location: 'anywhere' },
+      ],
       '@typescript-eslint/consistent-type-imports': 'error',
       '@typescript-eslint/no-confusing-void-expression': ['error', { ignoreArrowShorthand: true }],
       '@typescript-eslint/no-unused-vars': ['error', { argsIgnorePattern: '^_', varsIgnorePattern: '^_' }],
