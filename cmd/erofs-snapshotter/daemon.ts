@@ -13,7 +13,7 @@ import { logOtherWords } from './other-words.js';
 import { firstSignal, logOtherSignals } from './signals.js';
 
 /** Milliseconds after which a conversion leaves its turn to others; most take less than five seconds. */
-const overtimeAfterMs = 20_000;
+const overtimeAfterMs = 8_000;
 
 /**
  * Runs the daemon until a signal ends it: then what runs is drained, and all is closed in reverse order.

@@ -46,7 +46,7 @@ export interface RecordedLayer {
   readonly uuid: string;
   readonly blocks: number;
   /** The version of the rules that its conversion followed. */
-  readonly rules?: number | undefined;
+  readonly rules?: number;
   /**
    * There when Apply made the layer: the digest of the blob it came from, the digest and size in bytes of the tar in it, and the
    * image's time of modification in nanoseconds, by which a later change is noticed.
@@ -67,12 +67,12 @@ interface Common {
   readonly createdAt: string;
   readonly updatedAt: string;
   /** The containerd namespace of the call that made it; survives Commit; absent when version 1 wrote it. */
-  readonly namespace?: string | undefined;
+  readonly namespace?: string;
   /**
    * Counts the changes of the record, from 1 when it was made; it tells whether LevelDB lost the latest (absent when version 2 or
    * older wrote it).
    */
-  readonly revision?: number | undefined;
+  readonly revision?: number;
 }
 
 interface Sound extends Common {
@@ -84,7 +84,7 @@ export interface CommittedRecord extends Sound {
   /** What it was prepared as. */
   readonly role: 'extract' | 'container';
   readonly layer: RecordedLayer;
-  readonly usage?: Usage | undefined;
+  readonly usage?: Usage;
 }
 
 /** A snapshot that a layer is extracted into. `layer` is there once it was applied, until Commit. */
@@ -92,14 +92,14 @@ export interface ExtractRecord extends Sound {
   readonly kind: 'active';
   readonly role: 'extract';
   readonly serve: FolderServe<'extract'>;
-  readonly layer?: RecordedLayer | undefined;
+  readonly layer?: RecordedLayer;
 }
 
 export interface ContainerRecord extends Sound {
   readonly kind: 'active';
   readonly role: 'container';
   readonly serve: ImageServe;
-  readonly writableBytes?: number | undefined;
+  readonly writableBytes?: number;
 }
 
 export interface ViewRecord extends Sound {
@@ -117,12 +117,12 @@ interface Usage {
 export interface RecordFields extends Common {
   readonly kind: 'view' | 'active' | 'committed';
   readonly role: 'extract' | 'container' | 'view';
-  readonly serve?: Serve | undefined;
-  readonly writableBytes?: number | undefined;
-  readonly layer?: RecordedLayer | undefined;
-  readonly usage?: Usage | undefined;
+  readonly serve?: Serve;
+  readonly writableBytes?: number;
+  readonly layer?: RecordedLayer;
+  readonly usage?: Usage;
   /** Why the snapshot cannot be used. */
-  readonly quarantine?: string | undefined;
+  readonly quarantine?: string;
 }
 
 /** A snapshot that cannot be used, and may lack what its kind has. */

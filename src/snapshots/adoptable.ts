@@ -164,7 +164,7 @@ async function recordOf({ paths }: Context, { id, key, layer, parent, request }:
     createdAt: now,
     updatedAt: now,
     role: 'extract',
-    ...(request.namespace === undefined ? {} : { namespace: request.namespace }),
+    namespace: request.namespace,
     layer,
     usage: await diskUsage(paths.snapshot(id).layer(layer.file)),
     revision: 1,

@@ -42,7 +42,7 @@ export interface CommitRequest {
   /** With the capability `rebase`: the parent of a layer that was unpacked without one. */
   readonly parent?: string;
   readonly labels: Labels;
-  readonly signal?: AbortSignal | undefined;
+  readonly signal?: AbortSignal;
 }
 
 type ActiveRecord = ExtractRecord | ContainerRecord;
@@ -180,7 +180,7 @@ type Conversion = Pick<ConvertDirectoryOptions, 'directory' | 'output' | 'mountN
 function convert(context: Context, conversion: Conversion, { name, signal }: CommitRequest) {
   const uuid = snapshotUuid(name);
   const deadlineMs = context.conversionTimeoutMs;
-  return convertDirectory({ ...conversion, uuid, deadlineMs, ...(signal ? { signal } : {}) });
+  return convertDirectory({ ...conversion, uuid, deadlineMs, signal });
 }
 
 async function convertFolder(context: Context, directory: string, output: string, request: CommitRequest) {
@@ -222,7 +222,7 @@ async function recordCommit(context: Context, { located, layer }: Published, req
       createdAt: now,
       updatedAt: now,
       role: active.role,
-      ...(active.namespace === undefined ? {} : { namespace: active.namespace }),
+      namespace: active.namespace,
       layer,
       usage,
     };

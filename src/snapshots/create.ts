@@ -104,7 +104,7 @@ async function fill(
   if (record.role === 'container') {
     const root = await chainRootAttributes(pathsOf(layers, context.paths));
     const { writableBytes: bytes } = record;
-    await context.writable.create({ path: folder.writable, bytes, root, ...(signal ? { signal } : {}) });
+    await context.writable.create({ path: folder.writable, bytes, root, signal });
   }
   await writeRecordFile(context, record);
   await syncFolder(context.paths.snapshots);

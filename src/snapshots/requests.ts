@@ -9,8 +9,8 @@ export interface CreateRequest {
   readonly parent: string;
   readonly labels: Labels;
   /** The containerd namespace that asks. */
-  readonly namespace?: string | undefined;
-  readonly signal?: AbortSignal | undefined;
+  readonly namespace?: string;
+  readonly signal?: AbortSignal;
 }
 
 /** Size in bytes of a container's writable layer, given on Prepare; the configured default otherwise. */

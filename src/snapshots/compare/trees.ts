@@ -38,7 +38,7 @@ export async function mountTree(o: Mounting, scope: Scope, side: ComparedSide, f
   if (!side.active) return image;
   const upper = await mountUpper(scope, o.mounts, o.context.paths.snapshot(side.active.id), o);
   const whole = await mountOverlay(o, [upper.inside, image.inside], join(folder, 'whole'), upper.notes);
-  return { ...whole, ...(upper.mostHoleBytes === undefined ? {} : { mostHoleBytes: upper.mostHoleBytes }) };
+  return { ...whole, mostHoleBytes: upper.mostHoleBytes };
 }
 
 type MountedTree = ComparedTree & MountedFolder;

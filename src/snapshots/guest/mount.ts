@@ -23,7 +23,7 @@ export interface MountUpperOptions {
   /** The runtime has frozen the guest's filesystem: it is read beside QEMU, without a lock and without replaying its journal. */
   readonly quiesced: boolean;
   readonly guestDisks: GuestDisks;
-  readonly signal?: AbortSignal | undefined;
+  readonly signal?: AbortSignal;
 }
 
 /** Milliseconds that replaying the journal, or checking the filesystem, may take: a sound one of 16 GiB takes less than one second. */
@@ -84,7 +84,7 @@ export async function mountUpper(
       type: 'ext4',
       // A link that a guest planted must not lead the reader to files of the host; its superblock may say `errors=panic`.
       options: ['nosymfollow', 'errors=continue', 'norecovery'],
-      ...(signal ? { signal } : {}),
+      signal,
     })
     .catch((error: unknown) => {
       throw damagedExt4(error, folder.writable);
