@@ -32,17 +32,17 @@ export interface ErrorDetails {
 }
 
 /**
- * The one error class of the product. `message` says what was given and what is wrong with it; `next` says what to do.
+ * The one error class of the product: a code from a closed set, and what a person needs. `message` says what was given and what is wrong with it; `next` says what to do.
  * Any other error that reaches the wire is a bug, answered INTERNAL with a logged id.
  */
-export class SnapshotterError extends Error {
+export class CodedError extends Error {
   readonly code: ErrorCode;
   readonly facts: Facts;
   readonly next: string | undefined;
 
   constructor(code: ErrorCode, message: string, details: ErrorDetails = {}) {
     super(message, details.cause === undefined ? undefined : { cause: details.cause });
-    this.name = 'SnapshotterError';
+    this.name = 'CodedError';
     this.code = code;
     const known = Object.entries(details.facts ?? {}).filter((fact): fact is [string, Fact] => fact[1] !== undefined);
     this.facts = Object.fromEntries(known);
@@ -55,8 +55,8 @@ export class SnapshotterError extends Error {
   }
 }
 
-export function isCode(error: unknown, code: ErrorCode): error is SnapshotterError {
-  return error instanceof SnapshotterError && error.code === code;
+export function isCode(error: unknown, code: ErrorCode): error is CodedError {
+  return error instanceof CodedError && error.code === code;
 }
 
 /** The `code` of a Node system error (`ENOENT`, `ENOSPC`, …), or undefined for anything else. */
@@ -68,6 +68,6 @@ export function errnoOf(error: unknown): string | undefined {
 
 /** A line for a log or a message, whatever was thrown. */
 export function describeError(error: unknown): string {
-  if (error instanceof SnapshotterError) return error.advice;
+  if (error instanceof CodedError) return error.advice;
   return error instanceof Error ? error.message : String(error);
 }

@@ -1,4 +1,4 @@
-import { errnoOf, SnapshotterError, type ErrorCode, type Facts } from './errors.js';
+import { errnoOf, CodedError, type ErrorCode, type Facts } from './errors.js';
 
 /** An error on its way between threads: classes do not survive it, their fields do. */
 export interface ThreadError {
@@ -10,7 +10,7 @@ export interface ThreadError {
 
 /** @param what was read, for errors of the system */
 export function threadErrorOf(error: unknown, what: string): ThreadError {
-  if (error instanceof SnapshotterError) {
+  if (error instanceof CodedError) {
     return { code: error.code, message: error.message, facts: error.facts, next: error.next };
   }
   const message = error instanceof Error ? error.message : String(error);
@@ -18,6 +18,6 @@ export function threadErrorOf(error: unknown, what: string): ThreadError {
   return { code, message: `reading ${what} failed: ${message}`, facts: {}, next: undefined };
 }
 
-export function errorOf({ code, message, facts, next }: ThreadError): SnapshotterError {
-  return new SnapshotterError(code, message, { facts, next });
+export function errorOf({ code, message, facts, next }: ThreadError): CodedError {
+  return new CodedError(code, message, { facts, next });
 }

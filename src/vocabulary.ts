@@ -1,4 +1,4 @@
-import { SnapshotterError } from './errors.js';
+import { CodedError } from './errors.js';
 
 /** An OCI digest with the one algorithm that containerd and this project use: `sha256:` and 64 lower-case hex digits. */
 export type Digest = `sha256:${string}`;
@@ -9,16 +9,12 @@ export function isDigest(text: string): text is Digest {
   return digestPattern.test(text);
 }
 
-/** @throws SnapshotterError `invalid-argument` when `text` is not a sha256 digest. */
+/** @throws CodedError `invalid-argument` when `text` is not a sha256 digest. */
 export function parseDigest(text: string, what = 'digest'): Digest {
   if (isDigest(text)) return text;
-  throw new SnapshotterError(
-    'invalid-argument',
-    `${what} ${JSON.stringify(text.slice(0, 100))} is not a sha256 digest`,
-    {
-      next: 'give "sha256:" and 64 lower-case hex digits',
-    },
-  );
+  throw new CodedError('invalid-argument', `${what} ${JSON.stringify(text.slice(0, 100))} is not a sha256 digest`, {
+    next: 'give "sha256:" and 64 lower-case hex digits',
+  });
 }
 
 /** The 64 hex digits of a digest. */

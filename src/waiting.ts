@@ -1,4 +1,4 @@
-import { SnapshotterError } from './errors.js';
+import { CodedError } from './errors.js';
 import type { Scope } from './scope.js';
 
 /**
@@ -32,7 +32,7 @@ export function withDeadline(signal: AbortSignal, deadlineMs: number, what: stri
   const deadline = new AbortController();
   const timer = setTimeout(() => {
     const message = `${what} did not end within ${deadlineMs / 1000} s`;
-    deadline.abort(new SnapshotterError('deadline-exceeded', message, { facts: { deadlineMs } }));
+    deadline.abort(new CodedError('deadline-exceeded', message, { facts: { deadlineMs } }));
   }, deadlineMs);
   scope.defer('the deadline', () => clearTimeout(timer));
   return AbortSignal.any([signal, deadline.signal]);

@@ -18,7 +18,7 @@ const overtimeAfterMs = 8_000;
 /**
  * Runs the daemon until a signal ends it: then what runs is drained, and all is closed in reverse order.
  *
- * @throws SnapshotterError when it cannot start.
+ * @throws CodedError when it cannot start.
  */
 export async function serve(config: Config, log: Logger): Promise<void> {
   process.on('uncaughtException', (error) => {

@@ -1,4 +1,4 @@
-import { errnoOf, SnapshotterError } from '../../src/errors.js';
+import { errnoOf, CodedError } from '../../src/errors.js';
 
 /** Writes to standard output, and waits until it was taken. */
 async function print(text: string): Promise<void> {
@@ -21,7 +21,7 @@ export function leaveFailuresToWriters(): void {
 
 /** Whether something failed since the reader of this program's output, or of a program it runs, is gone. */
 export function readerIsGone(error: unknown): boolean {
-  if (error instanceof SnapshotterError) return error.facts['signal'] === 'SIGPIPE';
+  if (error instanceof CodedError) return error.facts['signal'] === 'SIGPIPE';
   return errnoOf(error) === 'EPIPE';
 }
 

@@ -1,5 +1,5 @@
 import { constants } from 'node:os';
-import { describeError, SnapshotterError } from '../../src/errors.js';
+import { describeError, CodedError } from '../../src/errors.js';
 import { ended, Interrupted } from './signals.js';
 
 /** Of spfs itself, as container tools have it: a command of a run seldom ends so. */
@@ -22,9 +22,9 @@ export function report(error: unknown): number {
   const interrupted = ended(error);
   if (interrupted !== undefined) return 128 + constants.signals[interrupted];
   const usage = error instanceof UsageError;
-  const next = error instanceof SnapshotterError || usage ? error.next : undefined;
-  const message = error instanceof SnapshotterError ? error.message : describeError(error);
-  const isBug = !(usage || error instanceof SnapshotterError || error instanceof Interrupted);
+  const next = error instanceof CodedError || usage ? error.next : undefined;
+  const message = error instanceof CodedError ? error.message : describeError(error);
+  const isBug = !(usage || error instanceof CodedError || error instanceof Interrupted);
   const text = isBug && error instanceof Error ? `a bug: ${error.stack ?? message}` : message;
   process.stderr.write(`spfs: ${text}\n${next === undefined ? '' : `next: ${next}\n`}`);
   return usage ? usageStatus : failed;

@@ -1,5 +1,5 @@
 import { Option, type Command } from 'commander';
-import { SnapshotterError } from '../../src/errors.js';
+import { CodedError } from '../../src/errors.js';
 import { withScope } from '../../src/scope.js';
 import { addCommand } from './command.js';
 import { collected } from './options.js';
@@ -115,13 +115,9 @@ function start(command: Command, refs: string, argv: readonly string[], given: G
 function refuseLater(given: Given): void {
   for (const option of laterFlags) {
     if (given[option.attributeName()] === undefined) continue;
-    throw new SnapshotterError(
-      'failed-precondition',
-      `${option.long} is for a later version: /spfs is read-only in a run`,
-      {
-        next: 'leave it out',
-      },
-    );
+    throw new CodedError('failed-precondition', `${option.long} is for a later version: /spfs is read-only in a run`, {
+      next: 'leave it out',
+    });
   }
 }
 

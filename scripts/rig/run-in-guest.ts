@@ -1,6 +1,6 @@
 import { Writable } from 'node:stream';
 
-import { SnapshotterError } from '../../src/errors.js';
+import { CodedError } from '../../src/errors.js';
 import { silentLogger } from '../../src/log.js';
 import type { Mount } from '../../src/vocabulary.js';
 import { startGuest, type GuestRunOptions } from '../../src/vm/index.js';
@@ -29,7 +29,7 @@ const mostOutputBytes = 64 * 1024 * 1024;
  * Boots a guest from a snapshot's disks, runs one command in its root, and powers off after the writable layer is unmounted.
  * QEMU is gone and the temporary folder removed when this returns.
  *
- * @throws SnapshotterError what `startGuest` throws and what `ended` rejects with; `resource-exhausted` for more than 64 MiB
+ * @throws CodedError what `startGuest` throws and what `ended` rejects with; `resource-exhausted` for more than 64 MiB
  *   of output.
  */
 export async function runInGuest(options: GuestOptions): Promise<CollectedResult> {
@@ -63,8 +63,8 @@ export async function runInGuest(options: GuestOptions): Promise<CollectedResult
   return { ...result, output: Buffer.concat(chunks) };
 }
 
-function tooMuchOutput(): SnapshotterError {
-  return new SnapshotterError('resource-exhausted', `the command wrote more than ${mostOutputBytes} bytes`, {
+function tooMuchOutput(): CodedError {
+  return new CodedError('resource-exhausted', `the command wrote more than ${mostOutputBytes} bytes`, {
     next: 'let it write into a file, which stays in the writable layer',
   });
 }

@@ -1,4 +1,4 @@
-import { SnapshotterError } from '../../src/errors.js';
+import { CodedError } from '../../src/errors.js';
 import { RigError } from './process.js';
 
 /** Numbered steps on standard output, each with the time it took. */
@@ -29,7 +29,7 @@ export class Steps {
   /** What went wrong in which step, and what to do. */
   explain(error: unknown): string {
     const message = error instanceof Error ? error.message : String(error);
-    const known = error instanceof RigError || error instanceof SnapshotterError;
+    const known = error instanceof RigError || error instanceof CodedError;
     const next = known ? error.next : 'read the message above; scripts/setup installs what the demo needs';
     return `step ${this.#number} of ${this.#total} (${this.#title}) failed: ${message}\nwhat to do: ${next ?? 'see the message'}`;
   }

@@ -1,4 +1,4 @@
-import { SnapshotterError } from '../errors.js';
+import { CodedError } from '../errors.js';
 import { loadSettings, nearestKey, readToml, type Given, type ValuesOf } from '../settings/index.js';
 import { defaultConfigFile, flagOf, settings, type Setting, type SettingName } from './settings.js';
 
@@ -20,7 +20,7 @@ export interface ConfigSources extends Pick<Given<SettingName>, 'flags' | 'envir
 /**
  * Each setting from the first of: its flag, its environment variable (an empty one counts as none), the TOML file, its default.
  *
- * @throws SnapshotterError `invalid-argument` naming the source, the value and what is wrong with it.
+ * @throws CodedError `invalid-argument` naming the source, the value and what is wrong with it.
  */
 export async function loadConfig(sources: ConfigSources): Promise<Config> {
   const { flags, environment, configFile } = sources;
@@ -48,7 +48,7 @@ function refuseUnknown(path: string, keys: readonly string[]): void {
   const unknown = keys.find((key) => !known.includes(key));
   if (unknown === undefined) return;
   const nearest = nearestKey(unknown, known);
-  throw new SnapshotterError('invalid-argument', `file ${path} key ${unknown}: there is no such setting`, {
+  throw new CodedError('invalid-argument', `file ${path} key ${unknown}: there is no such setting`, {
     facts: { path, key: unknown, nearest },
     next: nearest === undefined ? `the settings are ${known.join(', ')}` : `the nearest one is ${nearest}`,
   });

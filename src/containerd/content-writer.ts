@@ -1,5 +1,5 @@
 import { randomBytes } from 'node:crypto';
-import { isCode, SnapshotterError } from '../errors.js';
+import { isCode, CodedError } from '../errors.js';
 import type { Logger } from '../log.js';
 import { toInt64, type ContentMethods, type RequestOf, type ServiceClient } from '../protocol/index.js';
 import type { Digest, Labels } from '../vocabulary.js';
@@ -53,7 +53,7 @@ export class ContentWriter {
    * Writes a blob, or finds that it is there already, and keeps the garbage collector away from it: by the caller's lease, or
    * by one that ends an hour later. A call that fails leaves no unfinished upload.
    *
-   * @throws SnapshotterError `unavailable` containerd is not there, or another upload uses `ref`; `not-found` no such lease;
+   * @throws CodedError `unavailable` containerd is not there, or another upload uses `ref`; `not-found` no such lease;
    *   `resource-exhausted`, `deadline-exceeded`, and whatever else containerd answers; what `content` throws
    */
   async write(blob: NewBlob): Promise<void> {
@@ -142,7 +142,7 @@ async function existsAlready(commit: Promise<unknown>): Promise<boolean> {
 function uploadError(error: unknown, ref: string, opened: boolean, socketPath: string): unknown {
   const cause = asContainerdError(error, `take upload ${ref}`, socketPath);
   if (opened || !isCode(cause, 'unavailable') || !/locked/.test(cause.message)) return cause;
-  return new SnapshotterError('unavailable', `another upload uses the reference ${JSON.stringify(ref)}`, {
+  return new CodedError('unavailable', `another upload uses the reference ${JSON.stringify(ref)}`, {
     facts: { ref },
     next: 'wait for it, or name another reference',
     cause: error,

@@ -1,7 +1,7 @@
 import { constants } from 'node:fs';
 import { access, stat, type FileHandle } from 'node:fs/promises';
 import { join } from 'node:path';
-import { isCode, SnapshotterError } from '../errors.js';
+import { isCode, CodedError } from '../errors.js';
 import type { Logger } from '../log.js';
 import { fromInt64, toInt64, type ServiceClient } from '../protocol/index.js';
 import type { ContentMethods, EventsMethods } from '../protocol/index.js';
@@ -38,7 +38,7 @@ export class Content {
     this.#options = options;
   }
 
-  /** @throws SnapshotterError `not-found`, `unavailable`, `deadline-exceeded`; the signal's reason. */
+  /** @throws CodedError `not-found`, `unavailable`, `deadline-exceeded`; the signal's reason. */
   async info(digest: Digest, namespace?: string, signal?: AbortSignal): Promise<ContentInfo> {
     const { client, defaultNamespace, socketPath } = this.#options;
     const space = namespace ?? defaultNamespace;
@@ -48,7 +48,7 @@ export class Content {
       .catch((error: unknown) => {
         throw withAdvice(asContainerdError(error, what, socketPath), digest, space);
       });
-    if (info === null) throw new SnapshotterError('internal', `containerd said nothing about blob ${digest}`);
+    if (info === null) throw new CodedError('internal', `containerd said nothing about blob ${digest}`);
     return { digest, size: fromInt64(info.size, `the size of blob ${digest}`), labels: info.labels };
   }
 
@@ -57,7 +57,7 @@ export class Content {
    *
    * The call to containerd comes first in either case: a file on disk may belong to another namespace.
    *
-   * @throws SnapshotterError as `info`; `invalid-argument` for a digest that is not sha256; `data-loss` when descriptor
+   * @throws CodedError as `info`; `invalid-argument` for a digest that is not sha256; `data-loss` when descriptor
    * and store disagree about the size.
    */
   async open(descriptor: Descriptor, namespace?: string, signal?: AbortSignal): Promise<ContentSource> {
@@ -65,7 +65,7 @@ export class Content {
     const { size } = await this.info(digest, namespace, signal);
     // Zero is what a client sends that does not know.
     if (descriptor.size !== 0 && descriptor.size !== size) {
-      throw new SnapshotterError(
+      throw new CodedError(
         'data-loss',
         `blob ${digest} is ${size} bytes long, and its descriptor says ${descriptor.size}`,
         { next: 'remove the image and pull it again' },
@@ -147,16 +147,13 @@ export class Content {
       throw withAdvice(asContainerdError(error, `read blob ${digest}`, socketPath), digest, space);
     }
     if (received === size) return;
-    throw new SnapshotterError(
-      'data-loss',
-      `blob ${digest} is ${size} bytes long, and containerd sent ${received} in order`,
-    );
+    throw new CodedError('data-loss', `blob ${digest} is ${size} bytes long, and containerd sent ${received} in order`);
   }
 }
 
 function withAdvice(error: unknown, digest: Digest, namespace: string): unknown {
   if (!isCode(error, 'not-found')) return error;
-  return new SnapshotterError('not-found', error.message, {
+  return new CodedError('not-found', error.message, {
     facts: { ...error.facts, digest, namespace },
     next: 'pull the image in that namespace, or name the right one with --containerd-namespace',
     cause: error,

@@ -1,4 +1,4 @@
-import { SnapshotterError } from '../errors.js';
+import { CodedError } from '../errors.js';
 import { fromWireDescriptor, toWireDescriptor, type DiffMethods, type ServiceClient } from '../protocol/index.js';
 import type { Descriptor, Mount } from '../vocabulary.js';
 import { inNamespace, workDeadlineMs } from './connection.js';
@@ -29,7 +29,7 @@ export class Differ {
 
   /**
    * @returns the descriptor of the uncompressed tar: its digest is the diff ID.
-   * @throws SnapshotterError `unavailable`, and what the differ answers
+   * @throws CodedError `unavailable`, and what the differ answers
    */
   async apply({ blob, namespace, mounts, signal }: ApplyBlob): Promise<Descriptor> {
     const { client, socketPath } = this.#options;
@@ -38,7 +38,7 @@ export class Differ {
     const { applied } = await client.unary('Apply', request, options).catch((error: unknown) => {
       throw asSnapshotError(error, `unpack layer ${blob.digest}`, socketPath, undefined);
     });
-    if (applied === null) throw new SnapshotterError('internal', `containerd said nothing about layer ${blob.digest}`);
+    if (applied === null) throw new CodedError('internal', `containerd said nothing about layer ${blob.digest}`);
     return fromWireDescriptor(applied);
   }
 }

@@ -1,5 +1,5 @@
 import { status, type ServiceError } from '@grpc/grpc-js';
-import { SnapshotterError, type ErrorCode } from '../errors.js';
+import { CodedError, type ErrorCode } from '../errors.js';
 
 /**
  * What containerd's answers mean here. UNIMPLEMENTED is missing on purpose: a method that containerd does not have is
@@ -35,14 +35,14 @@ export function asSnapshotError(
   if (!isServiceError(error)) return error;
   const facts = { containerd: socketPath, status: status[error.code], ...(snapshotter && { snapshotter }) };
   if (error.code === status.UNAVAILABLE && pluginIsDown.test(error.details)) {
-    return new SnapshotterError(
+    return new CodedError(
       'unavailable',
       `erofs-snapshotter does not answer: containerd could not ${what}: ${error.details}`,
       { facts, next: 'start erofs-snapshotter', cause: error },
     );
   }
   if (snapshotter !== undefined && pluginIsUnknown.test(error.details)) {
-    return new SnapshotterError(
+    return new CodedError(
       'failed-precondition',
       `containerd at ${socketPath} has no snapshotter named ${JSON.stringify(snapshotter)}: ${error.details}`,
       {
@@ -65,18 +65,14 @@ export function asContainerdError(error: unknown, what: string, socketPath: stri
   if (!isServiceError(error)) return error;
   const facts = { containerd: socketPath, status: status[error.code] };
   if (error.code === status.UNAVAILABLE) {
-    return new SnapshotterError(
-      'unavailable',
-      `containerd does not answer at ${socketPath}: ${connectionDetails(error)}`,
-      {
-        facts,
-        next: /\bE(ACCES|PERM)\b/.test(error.details)
-          ? 'run this as root'
-          : 'start containerd, or name its socket with --containerd-address or CONTAINERD_ADDRESS',
-        cause: error,
-      },
-    );
+    return new CodedError('unavailable', `containerd does not answer at ${socketPath}: ${connectionDetails(error)}`, {
+      facts,
+      next: /\bE(ACCES|PERM)\b/.test(error.details)
+        ? 'run this as root'
+        : 'start containerd, or name its socket with --containerd-address or CONTAINERD_ADDRESS',
+      cause: error,
+    });
   }
   const code = codes[error.code] ?? 'internal';
-  return new SnapshotterError(code, `containerd could not ${what}: ${error.details}`, { facts, cause: error });
+  return new CodedError(code, `containerd could not ${what}: ${error.details}`, { facts, cause: error });
 }

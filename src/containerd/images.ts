@@ -1,4 +1,4 @@
-import { SnapshotterError } from '../errors.js';
+import { CodedError } from '../errors.js';
 import { fromWireDescriptor, type ImageMessage, type ImagesMethods, type ServiceClient } from '../protocol/index.js';
 import type { Descriptor } from '../vocabulary.js';
 import { answerDeadlineMs, inNamespace } from './connection.js';
@@ -23,7 +23,7 @@ export class Images {
     this.#options = options;
   }
 
-  /** @throws SnapshotterError `not-found`, `unavailable`, `deadline-exceeded`; the signal's reason. */
+  /** @throws CodedError `not-found`, `unavailable`, `deadline-exceeded`; the signal's reason. */
   async get(name: string, namespace: string, signal: AbortSignal): Promise<Image> {
     const { client, socketPath } = this.#options;
     const options = { metadata: inNamespace(namespace), deadlineMs: answerDeadlineMs, signal };
@@ -31,7 +31,7 @@ export class Images {
       const what = `find image ${JSON.stringify(name)} in namespace ${JSON.stringify(namespace)}`;
       throw asContainerdError(error, what, socketPath);
     });
-    if (image === null) throw new SnapshotterError('internal', `containerd said nothing about image ${name}`);
+    if (image === null) throw new CodedError('internal', `containerd said nothing about image ${name}`);
     return asImage(image);
   }
 
@@ -47,7 +47,6 @@ export class Images {
 }
 
 function asImage({ name, target }: ImageMessage): Image {
-  if (target === null)
-    throw new SnapshotterError('data-loss', `containerd's image ${JSON.stringify(name)} has no target`);
+  if (target === null) throw new CodedError('data-loss', `containerd's image ${JSON.stringify(name)} has no target`);
   return { name, target: fromWireDescriptor(target) };
 }

@@ -6,7 +6,7 @@ import { asContainerdError } from './errors.js';
  * The folder in which containerd keeps content, as its plugin `io.containerd.content.v1.content` exports it; undefined
  * when it exports none.
  *
- * @throws SnapshotterError `unavailable`, `deadline-exceeded`.
+ * @throws CodedError `unavailable`, `deadline-exceeded`.
  */
 export async function findContentRoot(
   client: ServiceClient<IntrospectionMethods>,

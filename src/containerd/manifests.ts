@@ -39,7 +39,7 @@ export interface ManifestReader {
  * The layers that follow the one at `position` in the images that have `digest` there: of a handful of
  * images at most.
  *
- * @throws SnapshotterError what containerd answers; errors of zod or JSON for a manifest that is none
+ * @throws CodedError what containerd answers; errors of zod or JSON for a manifest that is none
  */
 export async function layersAfter(
   reader: ManifestReader,

@@ -1,4 +1,4 @@
-import { SnapshotterError } from '../errors.js';
+import { CodedError } from '../errors.js';
 import type { RequestOf, ServiceClient, SnapshotInfoMessage, SnapshotsMethods } from '../protocol/index.js';
 import type { Labels, Mount } from '../vocabulary.js';
 import { answerDeadlineMs, inNamespace, workDeadlineMs } from './connection.js';
@@ -33,7 +33,7 @@ export interface CommitOptions {
 /**
  * The snapshots of one snapshotter in one namespace, as containerd's metadata knows them.
  *
- * Every method throws SnapshotterError: `unavailable` containerd or the snapshotter does not answer, `failed-precondition`
+ * Every method throws CodedError: `unavailable` containerd or the snapshotter does not answer, `failed-precondition`
  * containerd has no such snapshotter, and what the snapshotter itself answers.
  */
 export class Snapshots {
@@ -44,7 +44,7 @@ export class Snapshots {
   }
 
   /**
-   * @throws SnapshotterError `already-exists` the key is taken; or, when the labels name a reference
+   * @throws CodedError `already-exists` the key is taken; or, when the labels name a reference
    *   (`containerd.io/snapshot.ref`), that snapshot is here, and is under the lease now
    */
   async prepare({ key, parent, labels = {}, lease, signal }: NewSnapshot): Promise<readonly Mount[]> {
@@ -77,7 +77,7 @@ export class Snapshots {
   async stat(key: string, signal?: AbortSignal): Promise<SnapshotInfoMessage> {
     const request = { snapshotter: this.#options.snapshotter, key };
     const { info } = await this.#call('Stat', request, `find snapshot ${key}`, undefined, signal);
-    if (info === null) throw new SnapshotterError('internal', `containerd said nothing about snapshot ${key}`);
+    if (info === null) throw new CodedError('internal', `containerd said nothing about snapshot ${key}`);
     return info;
   }
 

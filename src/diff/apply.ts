@@ -1,6 +1,6 @@
 import { rm } from 'node:fs/promises';
-import { isCode, SnapshotterError } from '../errors.js';
-import { asSnapshotterError } from '../host/index.js';
+import { isCode, CodedError } from '../errors.js';
+import { asCodedError } from '../host/index.js';
 import { KeyLocks } from '../key-locks.js';
 import type { ExpectedLayer, ExtractTarget, LayerTar } from '../layers/index.js';
 import { isDigest, parseDigest, type Descriptor, type Digest } from '../vocabulary.js';
@@ -51,7 +51,7 @@ export class LayerDiffer {
    * Brings one layer into an extract snapshot, and answers the descriptor of its uncompressed tar, whose digest is the layer's
    * diff ID. A layer that this daemon holds already is not converted again. A failed call leaves nothing behind.
    *
-   * @throws SnapshotterError `not-mine` foreign media type, before anything is read or written; `invalid-argument` malformed
+   * @throws CodedError `not-mine` foreign media type, before anything is read or written; `invalid-argument` malformed
    *   content, or a tar larger than allowed; `data-loss` content that does not have its digest; `not-found` no such content;
    *   `failed-precondition` no means to read zstd; `resource-exhausted` disk full; `deadline-exceeded`, `cancelled`
    */
@@ -152,9 +152,9 @@ export class LayerDiffer {
   }
 }
 
-function worded(error: unknown, digest: Digest, { signal, target }: ApplyOptions): SnapshotterError {
-  if (error instanceof SnapshotterError) return error;
+function worded(error: unknown, digest: Digest, { signal, target }: ApplyOptions): CodedError {
+  if (error instanceof CodedError) return error;
   const what = `converting layer ${digest}`;
-  if (signal.aborted) return new SnapshotterError('cancelled', `${what} was cancelled`, { cause: error });
-  return asSnapshotterError(error, what, target.temporary('layer.erofs'));
+  if (signal.aborted) return new CodedError('cancelled', `${what} was cancelled`, { cause: error });
+  return asCodedError(error, what, target.temporary('layer.erofs'));
 }

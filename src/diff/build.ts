@@ -20,7 +20,7 @@ const worthwhileShare = 1 / 16;
  * Makes a layer a verified EROFS image. The tar flows to mkfs.erofs, from the decompressor or from where it lies, and is written nowhere.
  *
  * @param stated the compression that its media type states; its bytes decide
- * @throws SnapshotterError `data-loss` when the content does not have its digest, whatever else is wrong with it then;
+ * @throws CodedError `data-loss` when the content does not have its digest, whatever else is wrong with it then;
  *   `invalid-argument` malformed content, or a tar that describes no tree; `resource-exhausted`, `deadline-exceeded`, `cancelled`
  */
 export async function imageOfTar(c: Conversion, layer: LocatedLayer, stated: Compression): Promise<ConvertedLayer> {
@@ -39,7 +39,7 @@ export async function imageOfTar(c: Conversion, layer: LocatedLayer, stated: Com
  * Does the same with a layer that is still being fetched. Its bytes are read once, before containerd has checked them, so the tar is
  * worth nothing unless it hashes to what its image says.
  *
- * @throws SnapshotterError as `imageOfTar`; `data-loss` for a tar with another digest; `unavailable` when the fetch ends early
+ * @throws CodedError as `imageOfTar`; `data-loss` for a tar with another digest; `unavailable` when the fetch ends early
  */
 export async function imageOfArriving(
   c: Conversion,

@@ -1,5 +1,5 @@
 import type { FileHandle } from 'node:fs/promises';
-import { SnapshotterError } from '../errors.js';
+import { CodedError } from '../errors.js';
 import { readPart } from './decompress.js';
 import type { Compression } from './media-types.js';
 import { blockSize, hasRightChecksum } from './tar/block.js';
@@ -28,7 +28,7 @@ function beginsLikeTar(first: Buffer): boolean {
  *
  * @param first the layer's first {@link tellingBytes} bytes, or all of a shorter one
  * @param labelled what its media type says
- * @throws SnapshotterError `invalid-argument` for what is said to be compressed and is neither that nor a tar
+ * @throws CodedError `invalid-argument` for what is said to be compressed and is neither that nor a tar
  */
 export function compressionOf(first: Buffer, labelled: Compression): Compression {
   const isTar = beginsLikeTar(first);
@@ -38,13 +38,13 @@ export function compressionOf(first: Buffer, labelled: Compression): Compression
   // What is wrong with a plain tar is told by those who read it.
   if (labelled === 'none' || isTar) return 'none';
   const begin = first.subarray(0, 4).toString('hex');
-  throw new SnapshotterError('invalid-argument', `the layer is not ${labelled}, nor any tar: it begins with ${begin}`, {
+  throw new CodedError('invalid-argument', `the layer is not ${labelled}, nor any tar: it begins with ${begin}`, {
     facts: { firstBytes: begin, labelled },
     next: 'build or push the image again',
   });
 }
 
-/** The same of a file. @throws SnapshotterError as {@link compressionOf}; `not-found` when the file is gone */
+/** The same of a file. @throws CodedError as {@link compressionOf}; `not-found` when the file is gone */
 export async function detectCompression(
   { path }: { readonly path: string },
   labelled: Compression,

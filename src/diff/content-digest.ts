@@ -1,4 +1,4 @@
-import { isCode, SnapshotterError } from '../errors.js';
+import { isCode, CodedError } from '../errors.js';
 import type { Digest } from '../vocabulary.js';
 import { orAborted } from '../waiting.js';
 import type { Inspector } from './thread/inspector.js';
@@ -25,7 +25,7 @@ export class ContentDigest {
     this.#signal = signal;
   }
 
-  /** @throws SnapshotterError `data-loss` when it has another one */
+  /** @throws CodedError `data-loss` when it has another one */
   check(): Promise<void> {
     return (this.#checking ??= this.#check());
   }
@@ -48,8 +48,8 @@ export class ContentDigest {
   }
 }
 
-export function wrongDigest(expected: Digest, found: Digest | undefined, path: string): SnapshotterError {
-  return new SnapshotterError('data-loss', `the layer's content has digest ${found}, and ${expected} was expected`, {
+export function wrongDigest(expected: Digest, found: Digest | undefined, path: string): CodedError {
+  return new CodedError('data-loss', `the layer's content has digest ${found}, and ${expected} was expected`, {
     facts: { expected, path, found },
     next: 'remove the image and pull it again',
   });

@@ -1,6 +1,6 @@
 import { open } from 'node:fs/promises';
 import { Socket } from 'node:net';
-import { errnoOf, isCode, SnapshotterError } from '../errors.js';
+import { errnoOf, isCode, CodedError } from '../errors.js';
 import { run, type PipeEnd, type RunOptions } from '../host/index.js';
 import { findDecompressionTool, type DecompressionTool } from './decompression-tools.js';
 import { follow, type ArrivingFile } from './ahead/follow.js';
@@ -26,7 +26,7 @@ export interface DecompressOptions {
 /**
  * Decompresses a file into a pipe, by the fastest means at hand. What came is not known to be everything before `confirmWhole`.
  *
- * @throws SnapshotterError `invalid-argument` malformed data; the limit's error; `failed-precondition` nothing here reads zstd;
+ * @throws CodedError `invalid-argument` malformed data; the limit's error; `failed-precondition` nothing here reads zstd;
  *   `deadline-exceeded`, `cancelled`, or the signal's own reason
  */
 export async function decompress(o: DecompressOptions): Promise<void> {
@@ -51,11 +51,11 @@ export interface DecompressArrivingOptions extends Omit<DecompressOptions, 'sour
 /**
  * Decompresses a file that is still being written. Nothing but the digest of what it makes proves it right.
  *
- * @throws SnapshotterError as `decompress`, and what {@link follow} throws
+ * @throws CodedError as `decompress`, and what {@link follow} throws
  */
 export async function decompressArriving(o: DecompressArrivingOptions): Promise<void> {
   const tool = await findDecompressionTool(o.compression);
-  if (!tool) throw new SnapshotterError('failed-precondition', `no program here reads ${o.compression}`);
+  if (!tool) throw new CodedError('failed-precondition', `no program here reads ${o.compression}`);
   await runTool(tool, o, {
     feed: (write, gone) => follow(o.source, write, AbortSignal.any([o.signal, gone])),
   });
@@ -89,7 +89,7 @@ async function runTool(
 async function decompressHere(o: DecompressOptions): Promise<void> {
   const create = nodeDecoder(o.compression);
   if (!create) {
-    throw new SnapshotterError('failed-precondition', 'nothing on this machine reads zstd layers', {
+    throw new CodedError('failed-precondition', 'nothing on this machine reads zstd layers', {
       facts: { node: process.versions.node },
       next: 'install the program zstd, or run Node.js 22.15 or later',
     });
@@ -121,7 +121,7 @@ async function decompressHere(o: DecompressOptions): Promise<void> {
  * of a single member are the size of its data; when they are not, either there are several members or something follows.
  *
  * @param bytes what came of the source
- * @throws SnapshotterError `invalid-argument` when that is not everything
+ * @throws CodedError `invalid-argument` when that is not everything
  */
 export async function confirmWhole(o: Again, bytes: number): Promise<void> {
   if (o.compression !== 'gzip') return;
@@ -129,7 +129,7 @@ export async function confirmWhole(o: Again, bytes: number): Promise<void> {
   if (last.readUInt32LE(0) === bytes % 2 ** 32) return;
   const again = await decodeAgain(o);
   if (again === undefined || again === bytes) return;
-  throw new SnapshotterError('internal', `two decompressors made ${bytes} and ${again} bytes of the same layer`, {
+  throw new CodedError('internal', `two decompressors made ${bytes} and ${again} bytes of the same layer`, {
     facts: { path: o.source.path },
   });
 }
@@ -149,28 +149,28 @@ async function decodeAgain(o: Again): Promise<number | undefined> {
 }
 
 /** True when the program ended by itself, so that it is about the data; a killed one says nothing about that. */
-function isComplaint(error: unknown): error is SnapshotterError {
+function isComplaint(error: unknown): error is CodedError {
   return isCode(error, 'internal') && error.facts['exitCode'] !== undefined;
 }
 
 /** What a program that found fault with data that a second decoder reads to its end said: it is not about the data. */
-function failedOnSound(error: SnapshotterError, { compression }: DecompressOptions): SnapshotterError {
-  return new SnapshotterError('internal', `the layer is sound ${compression}, and yet ${error.message}`, {
+function failedOnSound(error: CodedError, { compression }: DecompressOptions): CodedError {
+  return new CodedError('internal', `the layer is sound ${compression}, and yet ${error.message}`, {
     facts: error.facts,
     cause: error,
   });
 }
 
 /** What a program that found fault with its input said, when no second decoder does. */
-function malformedBy(error: SnapshotterError, { compression }: DecompressOptions): SnapshotterError {
-  return new SnapshotterError('invalid-argument', `the layer is not sound ${compression}: ${error.message}`, {
+function malformedBy(error: CodedError, { compression }: DecompressOptions): CodedError {
+  return new CodedError('invalid-argument', `the layer is not sound ${compression}: ${error.message}`, {
     facts: error.facts,
     next: 'build or push the image again',
     cause: error,
   });
 }
 
-/** @throws SnapshotterError `not-found` when the file is gone */
+/** @throws CodedError `not-found` when the file is gone */
 export async function readPart(path: string, position: number, bytes: number): Promise<Buffer> {
   const file = await open(path, 'r');
   try {
@@ -178,7 +178,7 @@ export async function readPart(path: string, position: number, bytes: number): P
     return buffer.subarray(0, bytesRead);
   } catch (error) {
     if (errnoOf(error) !== 'ENOENT') throw error;
-    throw new SnapshotterError('not-found', `the layer's content is gone from ${path}`, {
+    throw new CodedError('not-found', `the layer's content is gone from ${path}`, {
       facts: { path },
       next: 'pull the image again',
       cause: error,

@@ -1,4 +1,4 @@
-import { isCode, SnapshotterError } from '../errors.js';
+import { isCode, CodedError } from '../errors.js';
 import type { Implied, Superblock } from '../erofs/index.js';
 import { makePipe, type PipeEnd } from '../host/index.js';
 import { orAborted, within } from '../waiting.js';
@@ -55,7 +55,7 @@ export async function flow(o: FlowOptions, course: Course): Promise<Flowed> {
     if (found.superblock) return { ...found, superblock: found.superblock };
     const again = await pass(o, course, (request) => o.inspector.relay(request, course.onAdvance, first));
     if (again.superblock && again.digest === found.digest) return { ...again, superblock: again.superblock };
-    throw new SnapshotterError('data-loss', 'the layer changed while it was converted', {
+    throw new CodedError('data-loss', 'the layer changed while it was converted', {
       facts: { first: found.digest, second: again.digest },
       next: 'pull the image again',
     });
@@ -111,7 +111,7 @@ async function relayed(
   const givenUp = new AbortController();
   // A tar that is refused early need not be brought to its end.
   void relay.refused.then((error) => stop.abort(error));
-  void relay.odd.then(() => givenUp.abort(new SnapshotterError('cancelled', 'the layer is converted once more')));
+  void relay.odd.then(() => givenUp.abort(new CodedError('cancelled', 'the layer is converted once more')));
   const takeWhole = async (): Promise<RelayResult> => {
     await bring(signal);
     const bytes = await orAborted(relay.ended, signal);
@@ -135,7 +135,7 @@ async function relayed(
     if (found.isOdd) return found;
     const superblock = await image;
     if (found.isRead) return { ...found, superblock };
-    throw new SnapshotterError('internal', 'mkfs.erofs ended well before it had read the whole tar');
+    throw new CodedError('internal', 'mkfs.erofs ended well before it had read the whole tar');
   } catch (error) {
     stop.abort(error);
     throw error;

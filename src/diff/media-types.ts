@@ -1,4 +1,4 @@
-import { SnapshotterError } from '../errors.js';
+import { CodedError } from '../errors.js';
 
 export type Compression = 'none' | 'gzip' | 'zstd';
 /** A tar in one of the compressions, or an EROFS image that is taken as it is. */
@@ -39,12 +39,12 @@ const nativeMediaTypes: readonly string[] = [
   'application/vnd.oci.image.layer.v1.erofs',
 ];
 
-/** @throws SnapshotterError `not-mine` for any other media type, so that containerd asks the next differ. */
+/** @throws CodedError `not-mine` for any other media type, so that containerd asks the next differ. */
 export function layerFormatOf(mediaType: string): LayerFormat {
   const compression = compressions.get(mediaType);
   if (compression !== undefined) return compression;
   if (nativeMediaTypes.includes(mediaType)) return 'erofs';
-  throw new SnapshotterError(
+  throw new CodedError(
     'not-mine',
     `media type ${JSON.stringify(mediaType.slice(0, 200))} is not a layer this differ converts`,
     {

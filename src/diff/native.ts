@@ -1,7 +1,7 @@
 import { constants } from 'node:fs';
 import { copyFile } from 'node:fs/promises';
 import { dirname } from 'node:path';
-import { isCode, SnapshotterError } from '../errors.js';
+import { isCode, CodedError } from '../errors.js';
 import { tryMerging, verifyLayer, type Superblock } from '../erofs/index.js';
 import { requireFreeBytes } from '../host/index.js';
 import type { ConvertedLayer } from '../layers/index.js';
@@ -12,7 +12,7 @@ import type { Conversion } from './conversion.js';
 /**
  * A layer that is an EROFS image already: verified, and copied as it is. Its diff ID is its digest.
  *
- * @throws SnapshotterError `data-loss` when the content does not have its digest; `invalid-argument` when it is no usable image
+ * @throws CodedError `data-loss` when the content does not have its digest; `invalid-argument` when it is no usable image
  */
 export async function takeNative(c: Conversion, { path, size }: LocatedLayer): Promise<ConvertedLayer> {
   const { digest, output, signal } = c;
@@ -39,7 +39,7 @@ async function verifyForeign(c: Conversion): Promise<Superblock> {
 
 function unusableImage(error: unknown, digest: Digest): unknown {
   if (!isCode(error, 'data-loss')) return error;
-  return new SnapshotterError('invalid-argument', `layer ${digest} is not a usable EROFS image: ${error.message}`, {
+  return new CodedError('invalid-argument', `layer ${digest} is not a usable EROFS image: ${error.message}`, {
     facts: error.facts,
     next: 'build it with mkfs.erofs and blocks of 4096 bytes, in one file',
     cause: error,

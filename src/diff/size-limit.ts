@@ -1,11 +1,11 @@
-import { SnapshotterError } from '../errors.js';
+import { CodedError } from '../errors.js';
 import { freeBytes } from '../host/index.js';
 import type { Digest } from '../vocabulary.js';
 
 export interface SizeLimit {
   readonly bytes: number;
   /** What is wrong with something larger. */
-  readonly error: () => SnapshotterError;
+  readonly error: () => CodedError;
 }
 
 /** How large a layer's tar and image may become. */
@@ -28,7 +28,7 @@ export async function sizeLimits(
     tar: {
       bytes: maxLayerBytes,
       error: () =>
-        new SnapshotterError('invalid-argument', `layer ${digest} unpacks to more than ${maxLayerBytes} bytes`, {
+        new CodedError('invalid-argument', `layer ${digest} unpacks to more than ${maxLayerBytes} bytes`, {
           facts: { limitBytes: maxLayerBytes, layerBytes: size },
           next: 'raise max_layer_size in the configuration if you trust the image',
         }),
@@ -36,7 +36,7 @@ export async function sizeLimits(
     image: {
       bytes: Math.max(0, free - reservedBytes),
       error: () =>
-        new SnapshotterError(
+        new CodedError(
           'resource-exhausted',
           `layer ${digest} unpacks to more than fits at ${folder}, where ${free} bytes are free`,
           { facts: { path: folder, freeBytes: free }, next: 'free disk space and try again' },

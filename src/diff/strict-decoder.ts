@@ -2,7 +2,7 @@ import { once } from 'node:events';
 import { open, type FileHandle } from 'node:fs/promises';
 import type { Transform } from 'node:stream';
 import * as zlib from 'node:zlib';
-import { errnoOf, SnapshotterError } from '../errors.js';
+import { errnoOf, CodedError } from '../errors.js';
 import type { Compression } from './media-types.js';
 
 const chunkBytes = 1024 * 1024;
@@ -31,7 +31,7 @@ export interface DecodeOptions {
  * anything else after the end, and an end that is missing, is an error: node:zlib alone ignores most of it.
  *
  * @returns the number of bytes written
- * @throws SnapshotterError `invalid-argument` with the offsets in input and output; what `write` and `signal` throw
+ * @throws CodedError `invalid-argument` with the offsets in input and output; what `write` and `signal` throw
  */
 export async function decodeStrictly(o: DecodeOptions): Promise<number> {
   const file = await open(o.path, 'r');
@@ -116,13 +116,8 @@ async function skippableFrame(file: FileHandle, offset: number): Promise<number>
   return 8 + buffer.readUInt32LE(4);
 }
 
-function undecodable(
-  o: DecodeOptions,
-  problem: string,
-  { input, output }: Progress,
-  cause?: unknown,
-): SnapshotterError {
-  return new SnapshotterError(
+function undecodable(o: DecodeOptions, problem: string, { input, output }: Progress, cause?: unknown): CodedError {
+  return new CodedError(
     'invalid-argument',
     `the layer is not sound ${o.compression}: ${problem} (${input} bytes in, ${output} bytes out)`,
     { facts: { compressedOffset: input, tarOffset: output }, next: 'build or push the image again', cause },

@@ -1,4 +1,4 @@
-import { isCode, SnapshotterError } from '../errors.js';
+import { isCode, CodedError } from '../errors.js';
 import { run } from '../host/index.js';
 import { imageArguments, type ErofsFile, type ErofsImage } from './files.js';
 import { damaged } from './superblock.js';
@@ -15,11 +15,11 @@ export interface ContentOptions {
  * Writes what a regular file of an image holds to a descriptor, with dump.erofs, which knows every layout and finds the bytes of a
  * merged image in its layers. The descriptor's reader sets the pace; nothing is kept in memory.
  *
- * @throws SnapshotterError as `run` does; `data-loss` when the image does not give all bytes.
+ * @throws CodedError as `run` does; `data-loss` when the image does not give all bytes.
  */
 export async function writeContent(image: ErofsImage, file: ErofsFile, o: ContentOptions): Promise<void> {
   const { output, deadlineMs, signal } = o;
-  if (file.kind !== 'file') throw new SnapshotterError('internal', `inode ${file.nid} is a ${file.kind} and no file`);
+  if (file.kind !== 'file') throw new CodedError('internal', `inode ${file.nid} is a ${file.kind} and no file`);
   const args = ['--cat', `--nid=${file.nid}`, ...imageArguments(image)];
   const what = `reading ${image.path}`;
   const { stderr } = await run('dump.erofs', args, { deadlineMs, signal, stdout: output, what }).catch(

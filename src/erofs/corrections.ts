@@ -1,6 +1,6 @@
 import { open, type FileHandle } from 'node:fs/promises';
 import { setImmediate as nextTurn } from 'node:timers/promises';
-import { SnapshotterError } from '../errors.js';
+import { CodedError } from '../errors.js';
 import type { OldestFirst, RootAttributes } from '../vocabulary.js';
 import type { Layer } from './devices.js';
 import { impliedBy, isImpliedFolder, undescribed } from './implied.js';
@@ -67,7 +67,7 @@ const mostXattrBytes = 0xfff8;
  * The root of a chain of layers, as an overlay of them shows it: that of the newest layer that describes one, since a layer whose tar
  * has no entry for it changes nothing; else 0755 root:root at time 0.
  *
- * @throws SnapshotterError as `readSuperblock` does; `data-loss` when a root is not a directory; `failed-precondition` when its xattrs
+ * @throws CodedError as `readSuperblock` does; `data-loss` when a root is not a directory; `failed-precondition` when its xattrs
  *   cannot be those of a merged image
  */
 export async function chainRoot(layers: OldestFirst<string>): Promise<RootDirectory> {
@@ -89,7 +89,7 @@ export async function chainRoot(layers: OldestFirst<string>): Promise<RootDirect
  *
  * Only directories that several layers have, or a layer implies, are looked at.
  *
- * @throws SnapshotterError `data-loss` when a layer is damaged; `failed-precondition` as `chainRoot`; the signal's reason
+ * @throws CodedError `data-loss` when a layer is damaged; `failed-precondition` as `chainRoot`; the signal's reason
  */
 export async function findCorrections(
   layers: OldestFirst<Layer>,
@@ -292,7 +292,7 @@ function xattrsOf({ layer, directory }: Place): readonly Buffer[] {
 function mustHaveRoom(xattrs: readonly Buffer[], path: string): void {
   const bytes = xattrBytesOf(xattrs);
   if (bytes <= mostXattrBytes) return;
-  throw new SnapshotterError('failed-precondition', `a directory in ${path} has ${bytes} bytes of xattrs`, {
+  throw new CodedError('failed-precondition', `a directory in ${path} has ${bytes} bytes of xattrs`, {
     facts: { path, bytes, most: mostXattrBytes },
   });
 }

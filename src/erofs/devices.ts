@@ -32,7 +32,7 @@ export interface MergedImage {
   readonly layers: OldestFirst<Device>;
 }
 
-/** @throws SnapshotterError `data-loss` when the device table is cut off. */
+/** @throws CodedError `data-loss` when the device table is cut off. */
 async function readDevicesOf(file: FileHandle, path: string, superblock: Superblock): Promise<OldestFirst<Device>> {
   const { deviceTableOffset, extraDevices } = superblock;
   const table = await readAt(file, path, deviceTableOffset, extraDevices * deviceSlotSize);
@@ -59,7 +59,7 @@ function decodeDevice(slot: Buffer, bytesPerBlock: number): Device {
 /**
  * Checks that the merged image at `path` was made of exactly these layers, as they are now: number, UUIDs, sizes and addresses.
  *
- * @throws SnapshotterError `data-loss` when it was not, or when the image or a layer is damaged.
+ * @throws CodedError `data-loss` when it was not, or when the image or a layer is damaged.
  */
 export async function verifyMerged(path: string, layers: OldestFirst<string>): Promise<MergedImage> {
   const read = await Promise.all(

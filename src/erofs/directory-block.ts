@@ -21,7 +21,7 @@ export class DirectoryBlock {
   readonly #path: string;
   readonly count: number;
 
-  /** @throws SnapshotterError `data-loss` */
+  /** @throws CodedError `data-loss` */
   constructor(block: Buffer, path: string) {
     const end = block.length < direntSize ? 0 : block.readUInt16LE(8);
     if (end < direntSize || end > block.length || end % direntSize !== 0) throw malformed(path);
@@ -30,7 +30,7 @@ export class DirectoryBlock {
     this.count = end / direntSize;
   }
 
-  /** @throws SnapshotterError `data-loss` */
+  /** @throws CodedError `data-loss` */
   name(index: number): string {
     const start = this.#block.readUInt16LE(index * direntSize + 8);
     const isLast = index + 1 === this.count;

@@ -44,7 +44,7 @@ export interface NamedFile {
 /**
  * The files of one image, without mounting it. Their contents are read by `writeContent`.
  *
- * Methods throw SnapshotterError: `data-loss` when the metadata leads nowhere; `failed-precondition` for a directory or symlink in
+ * Methods throw CodedError: `data-loss` when the metadata leads nowhere; `failed-precondition` for a directory or symlink in
  * a layout that mkfs.erofs gives none.
  */
 export interface ErofsFiles {
@@ -57,7 +57,7 @@ export interface ErofsFiles {
   linkTarget(link: ErofsFile): string;
 }
 
-/** @throws SnapshotterError as `readSuperblock` does. */
+/** @throws CodedError as `readSuperblock` does. */
 export async function readFiles<T>({ path }: ErofsImage, work: (files: ErofsFiles) => Promise<T> | T): Promise<T> {
   return withImage(path, 'r', async (file) => {
     const superblock = await readSuperblockOf(file, path);

@@ -1,6 +1,6 @@
 import { writeSync } from 'node:fs';
 import type { FileHandle } from 'node:fs/promises';
-import { SnapshotterError } from '../errors.js';
+import { CodedError } from '../errors.js';
 import type { RootAttributes } from '../vocabulary.js';
 import type { Corrections } from './corrections.js';
 import { xattrBody } from './inlay.js';
@@ -18,7 +18,7 @@ interface OpenImage {
 /**
  * Gives the directories of a merged image what they inherit from the layers. The checksum has to be renewed afterwards.
  *
- * @throws SnapshotterError `data-loss` when the image is damaged; `internal` when it is not what the layers make
+ * @throws CodedError `data-loss` when the image is damaged; `internal` when it is not what the layers make
  */
 export function inherit(image: OpenImage, { root, directories }: Pick<Corrections, 'root' | 'directories'>): void {
   const merged = new ImageTree(image.file, image.path, image.superblock);
@@ -56,15 +56,15 @@ function writeBytes({ file, path }: OpenImage, bytes: Buffer, offset: number): v
   if (written < bytes.length) throw damaged(path, `only ${written} bytes of an inode could be written`);
 }
 
-function tooSmall(path: string, what: string): SnapshotterError {
-  return new SnapshotterError('internal', `a directory's inode in ${path} is too small for its ${what}`, {
+function tooSmall(path: string, what: string): CodedError {
+  return new CodedError('internal', `a directory's inode in ${path} is too small for its ${what}`, {
     facts: { path },
   });
 }
 
-function unexpected(image: string, name: string): SnapshotterError {
+function unexpected(image: string, name: string): CodedError {
   const shown = JSON.stringify(Buffer.from(name, 'latin1').toString('utf8'));
-  return new SnapshotterError('internal', `mkfs.erofs left the directory ${shown} out of the merged image ${image}`, {
+  return new CodedError('internal', `mkfs.erofs left the directory ${shown} out of the merged image ${image}`, {
     facts: { path: image },
   });
 }

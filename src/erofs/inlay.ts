@@ -1,6 +1,6 @@
 import { createHash } from 'node:crypto';
 import { crc32c } from '../crc32c.js';
-import { SnapshotterError } from '../errors.js';
+import { CodedError } from '../errors.js';
 import type { RootAttributes } from '../vocabulary.js';
 import { blockSize } from './superblock.js';
 import { inlayUuid } from './uuid.js';
@@ -51,15 +51,12 @@ interface Entry {
  * The bytes of an inlay: superblock, inodes with their xattrs, then the folders' blocks. All whiteouts are one device with many names.
  * The same tree gives the same bytes, and other trees other UUIDs. Pure.
  *
- * @throws SnapshotterError `failed-precondition` when there are more folders than any image needs
+ * @throws CodedError `failed-precondition` when there are more folders than any image needs
  */
 export function renderInlay(root: InlayFolder): Buffer {
   const { folders, whiteoutOffset, end } = place(root);
   if (folders.length > mostFolders) {
-    throw new SnapshotterError(
-      'failed-precondition',
-      `more than ${mostFolders} folders hide what these layers replace`,
-    );
+    throw new CodedError('failed-precondition', `more than ${mostFolders} folders hide what these layers replace`);
   }
   const whiteouts = folders
     .flatMap(({ folder }) => [...folder.entries.values()])

@@ -1,5 +1,5 @@
 import { rm, writeFile } from 'node:fs/promises';
-import { SnapshotterError } from '../errors.js';
+import { CodedError } from '../errors.js';
 import { EarlyFlush } from '../host/index.js';
 import { listedOldestFirst, mapOldestFirst, type OldestFirst } from '../vocabulary.js';
 import { mergeArguments } from './args.js';
@@ -49,12 +49,12 @@ export interface MadeImage {
  * directory that a layer only implies for one that it describes, and lets directories of older layers come back that something else has
  * replaced meanwhile; all is mended. Hard links to symlinks, devices and fifos become files of their own.
  *
- * @throws SnapshotterError `data-loss` when a layer is damaged; `failed-precondition` when there is no room for what is to be mended;
+ * @throws CodedError `data-loss` when a layer is damaged; `failed-precondition` when there is no room for what is to be mended;
  *   `internal` when the tool refuses these layers or its output is not what was asked for; else as `run` does.
  */
 export async function mergeLayers(o: MergeOptions): Promise<MadeImage> {
   const { layers: paths, rules } = o;
-  if (paths.length === 0) throw new SnapshotterError('invalid-argument', 'there are no layers to merge');
+  if (paths.length === 0) throw new CodedError('invalid-argument', 'there are no layers to merge');
   const verified = verifyLayers(paths);
   verified.catch(() => undefined); // awaited below
   const root = await chainRoot(paths).catch(async (error: unknown) => {
@@ -72,7 +72,7 @@ export async function mergeLayers(o: MergeOptions): Promise<MadeImage> {
 /**
  * What merging a chain takes, without doing it.
  *
- * @throws SnapshotterError as `mergeLayers` does of layers that are damaged or cannot be merged
+ * @throws CodedError as `mergeLayers` does of layers that are damaged or cannot be merged
  */
 export async function planMerge(paths: OldestFirst<string>, o: Omit<ImageOptions, 'output'>): Promise<MergePlan> {
   const layers = await verifyLayers(paths);

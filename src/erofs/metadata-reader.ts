@@ -24,7 +24,7 @@ export class MetadataReader {
     this.#maximumChunks = maximumChunks;
   }
 
-  /** @throws SnapshotterError `data-loss` when the image ends before, as it does before every offset that no file can have. */
+  /** @throws CodedError `data-loss` when the image ends before, as it does before every offset that no file can have. */
   read(offset: number, length: number): Buffer {
     if (offset > largestFile) throw this.#beyond(offset + length);
     const first = this.#chunk(Math.floor(offset / chunkSize));

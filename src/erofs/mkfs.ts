@@ -1,6 +1,6 @@
 import { rm } from 'node:fs/promises';
 import { dirname } from 'node:path';
-import { isCode, SnapshotterError } from '../errors.js';
+import { isCode, CodedError } from '../errors.js';
 import { digHoles, largeFiles, outOfSpace, requireFreeBytes, run } from '../host/index.js';
 import { convertDirectoryArguments, convertTarArguments } from './args.js';
 import { recordImplied, type Implied } from './implied.js';
@@ -46,7 +46,7 @@ export interface ConvertDirectoryOptions extends ConvertOptions {
  * Turns an uncompressed tar into an image, verified. Its whiteouts are overlay's, 0/0 devices. What the tar
  * implies is written down in the image, for merging and `chainRootAttributes`; an implied root becomes 0755 root:root at time 0.
  *
- * @throws SnapshotterError as `run` does, and `internal` when the tool succeeded but its output is not what was asked for.
+ * @throws CodedError as `run` does, and `internal` when the tool succeeded but its output is not what was asked for.
  */
 export async function convertTar(o: ConvertTarOptions): Promise<Superblock> {
   const { output, uuid, tar, implied } = o;
@@ -67,7 +67,7 @@ export async function convertTar(o: ConvertTarOptions): Promise<Superblock> {
  * Turns a directory into an image, verified: an overlay's upper directory keeps its whiteouts and opaque marks, which are
  * `trusted.overlay.opaque` in a layer whatever they were. Holes of its files stay holes.
  *
- * @throws SnapshotterError as `convertTar` does; `resource-exhausted` before anything is written when it cannot fit.
+ * @throws CodedError as `convertTar` does; `resource-exhausted` before anything is written when it cannot fit.
  */
 export async function convertDirectory(o: ConvertDirectoryOptions): Promise<Superblock> {
   const { output, uuid, directory, mountNamespace, deadlineMs, signal } = o;
@@ -134,14 +134,10 @@ const clocklessEnvironment = { SOURCE_DATE_EPOCH: undefined } as Partial<Record<
 
 /** A damaged image just made is the tool's failure, not the loss of something that was there. */
 function unusable(what: string, error: unknown): unknown {
-  if (!(error instanceof SnapshotterError) || !['data-loss', 'not-found'].includes(error.code)) return error;
-  return new SnapshotterError(
-    'internal',
-    `mkfs.erofs ended well but gave no usable image while ${what}: ${error.message}`,
-    {
-      facts: error.facts,
-      next: 'run `mkfs.erofs --version` and compare with the versions that this program supports',
-      cause: error,
-    },
-  );
+  if (!(error instanceof CodedError) || !['data-loss', 'not-found'].includes(error.code)) return error;
+  return new CodedError('internal', `mkfs.erofs ended well but gave no usable image while ${what}: ${error.message}`, {
+    facts: error.facts,
+    next: 'run `mkfs.erofs --version` and compare with the versions that this program supports',
+    cause: error,
+  });
 }

@@ -35,7 +35,7 @@ export interface NodeFindings {
  * Checks what an inode says of its data and its xattrs: all lies in the image, is of a form that is known, and means the same to
  * overlay as to a merge. What compressed files hold is not looked at: mkfs.erofs merges none.
  *
- * @throws SnapshotterError `data-loss`
+ * @throws CodedError `data-loss`
  */
 export function checkNode(tree: ImageTree, node: Node, path: string, superblock: Superblock): NodeFindings {
   const type = node.inode.readUInt16LE(4) & typeMask;

@@ -13,7 +13,7 @@ export interface RootDirectory {
 /**
  * Mode, owner and times of the root that `chainRoot` finds.
  *
- * @throws SnapshotterError as `readSuperblock` does, and `data-loss` when the root is not a directory.
+ * @throws CodedError as `readSuperblock` does, and `data-loss` when the root is not a directory.
  */
 export async function chainRootAttributes(layers: OldestFirst<string>): Promise<RootAttributes> {
   for (let index = layers.length - 1; index >= 0; index -= 1) {
@@ -23,7 +23,7 @@ export async function chainRootAttributes(layers: OldestFirst<string>): Promise<
   return undescribed;
 }
 
-/** @throws SnapshotterError as `chainRootAttributes` does; `failed-precondition` when another image could not spell its xattrs */
+/** @throws CodedError as `chainRootAttributes` does; `failed-precondition` when another image could not spell its xattrs */
 export async function readRoot(path: string): Promise<RootDirectory & { readonly implied: boolean }> {
   const { found, implied } = await readTree(path, (tree) => {
     const root = tree.root();

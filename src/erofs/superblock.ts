@@ -1,7 +1,7 @@
 import { fstatSync } from 'node:fs';
 import { open, type FileHandle } from 'node:fs/promises';
-import { errnoOf, SnapshotterError } from '../errors.js';
-import { asSnapshotterError } from '../host/index.js';
+import { errnoOf, CodedError } from '../errors.js';
+import { asCodedError } from '../host/index.js';
 import { crc32c } from '../crc32c.js';
 import { formatUuid } from './uuid.js';
 
@@ -55,7 +55,7 @@ export interface Superblock {
 /**
  * Reads and checks the superblock of an image.
  *
- * @throws SnapshotterError `data-loss` when the file is not EROFS, its checksum is wrong or it is shorter than its blocks;
+ * @throws CodedError `data-loss` when the file is not EROFS, its checksum is wrong or it is shorter than its blocks;
  *   `failed-precondition` when it uses a layout that this version cannot read; `not-found` when there is no file.
  */
 export async function readSuperblock(path: string): Promise<Superblock> {
@@ -72,13 +72,13 @@ export async function withImage<T>(
   try {
     file = await open(path, flags);
   } catch (error) {
-    if (errnoOf(error) !== 'ENOENT') throw asSnapshotterError(error, `opening the EROFS image ${path}`, path);
-    throw new SnapshotterError('not-found', `there is no EROFS image ${path}`, { facts: { path }, cause: error });
+    if (errnoOf(error) !== 'ENOENT') throw asCodedError(error, `opening the EROFS image ${path}`, path);
+    throw new CodedError('not-found', `there is no EROFS image ${path}`, { facts: { path }, cause: error });
   }
   try {
     return await work(file);
   } catch (error) {
-    throw asSnapshotterError(error, `reading the EROFS image ${path}`, path);
+    throw asCodedError(error, `reading the EROFS image ${path}`, path);
   } finally {
     await file.close();
   }
@@ -120,14 +120,10 @@ function decodeSuperblock(raw: Buffer, path: string): Superblock {
   if (blockBits < 9 || blockBits > 16) throw damaged(path, `its block size is 2^${blockBits} bytes`);
   const incompat = raw.readUInt32LE(80);
   if ((incompat & incompatUnread) !== 0) {
-    throw new SnapshotterError(
-      'failed-precondition',
-      `the EROFS image ${path} uses an unknown layout (${hex(incompat)})`,
-      {
-        facts: { path },
-        next: 'build the image without 48-bit addresses and without compressed metadata',
-      },
-    );
+    throw new CodedError('failed-precondition', `the EROFS image ${path} uses an unknown layout (${hex(incompat)})`, {
+      facts: { path },
+      next: 'build the image without 48-bit addresses and without compressed metadata',
+    });
   }
   const size = 2 ** blockBits;
   const blocks = raw.readUInt32LE(36);
@@ -184,7 +180,7 @@ function checksumLength(superblock: Superblock): number {
   return size > superblockOffset ? size - superblockOffset : size;
 }
 
-/** @throws SnapshotterError `data-loss` when the file ends before `length` bytes were read. */
+/** @throws CodedError `data-loss` when the file ends before `length` bytes were read. */
 export async function readAt(file: FileHandle, path: string, offset: number, length: number): Promise<Buffer> {
   const buffer = Buffer.alloc(length);
   for (let done = 0; done < length;) {
@@ -195,8 +191,8 @@ export async function readAt(file: FileHandle, path: string, offset: number, len
   return buffer;
 }
 
-export function damaged(path: string, how: string): SnapshotterError {
-  return new SnapshotterError('data-loss', `${path} is not a whole EROFS image: ${how}`, {
+export function damaged(path: string, how: string): CodedError {
+  return new CodedError('data-loss', `${path} is not a whole EROFS image: ${how}`, {
     facts: { path },
     next: 'remove the snapshot and pull its image again',
   });

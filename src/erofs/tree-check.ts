@@ -1,4 +1,4 @@
-import { SnapshotterError } from '../errors.js';
+import { CodedError } from '../errors.js';
 import { errorOf } from '../thread-error.js';
 import { startThread } from '../threads.js';
 import { damaged } from './superblock.js';
@@ -18,7 +18,7 @@ const memoryMiB = 1024;
  * Walks an image that others made, thoroughly, in a thread of its own: the daemon's other work goes on, and the thread ends when it takes
  * too long or too much memory.
  *
- * @throws SnapshotterError `data-loss` when its metadata is not sound, or takes too long to walk; the signal's reason
+ * @throws CodedError `data-loss` when its metadata is not sound, or takes too long to walk; the signal's reason
  */
 export async function checkTree(path: string, o: TreeCheckOptions): Promise<WalkedTree> {
   const { deadlineMs, signal, ...walk } = o;
@@ -38,7 +38,7 @@ export async function checkTree(path: string, o: TreeCheckOptions): Promise<Walk
       });
       thread.once('error', (error) => reject(unwalkable(path, error)));
       thread.once('exit', () =>
-        reject(new SnapshotterError('internal', `the thread that walks ${path} ended early`, { facts: { path } })),
+        reject(new CodedError('internal', `the thread that walks ${path} ended early`, { facts: { path } })),
       );
       timer = setTimeout(
         () => reject(damaged(path, `its metadata takes more than ${deadlineMs} ms to walk`)),
@@ -54,11 +54,11 @@ export async function checkTree(path: string, o: TreeCheckOptions): Promise<Walk
   }
 }
 
-function unwalkable(path: string, error: Error): SnapshotterError {
+function unwalkable(path: string, error: Error): CodedError {
   if ((error as NodeJS.ErrnoException).code === 'ERR_WORKER_OUT_OF_MEMORY') {
     return damaged(path, `its metadata takes more than ${memoryMiB} MiB of memory to walk`);
   }
-  return new SnapshotterError('internal', `the thread that walks ${path} failed: ${error.message}`, {
+  return new CodedError('internal', `the thread that walks ${path} failed: ${error.message}`, {
     facts: { path },
     cause: error,
   });

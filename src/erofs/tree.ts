@@ -1,5 +1,5 @@
 import type { FileHandle } from 'node:fs/promises';
-import { SnapshotterError } from '../errors.js';
+import { CodedError } from '../errors.js';
 import type { RootAttributes } from '../vocabulary.js';
 import { DirectoryBlock, type DirectoryEntry } from './directory-block.js';
 import { decodeAttributes, inodeSize } from './inode.js';
@@ -31,7 +31,7 @@ const bytesPerNid = 32;
 /**
  * The directories of an image, and the inodes that they name.
  *
- * All methods throw SnapshotterError: `data-loss` when the metadata leads nowhere; `failed-precondition` for a layout that the
+ * All methods throw CodedError: `data-loss` when the metadata leads nowhere; `failed-precondition` for a layout that the
  * options of our own conversions never give.
  */
 export class ImageTree {
@@ -64,13 +64,13 @@ export class ImageTree {
   /**
    * The xattrs that an overlay shows, as they stand in the image.
    *
-   * @throws SnapshotterError `failed-precondition` when another image could not spell one's name
+   * @throws CodedError `failed-precondition` when another image could not spell one's name
    */
   shownXattrs(node: Node): readonly Buffer[] {
     if (node.xattrs.length === 0) return [];
     const raw = rawXattrs(this.#reader, this.xattrs(node));
     if (raw) return raw;
-    throw new SnapshotterError('failed-precondition', `${this.#path} has an xattr with a long prefix`, {
+    throw new CodedError('failed-precondition', `${this.#path} has an xattr with a long prefix`, {
       facts: { path: this.#path },
     });
   }
@@ -127,7 +127,7 @@ export class ImageTree {
     return (this.#superblock.rootOffset - this.#superblock.metadataOffset) / bytesPerNid;
   }
 
-  /** Bytes of the image, at this place. @throws SnapshotterError `data-loss` when the image ends before */
+  /** Bytes of the image, at this place. @throws CodedError `data-loss` when the image ends before */
   bytesAt(offset: number, length: number): Buffer {
     return this.#reader.read(offset, length);
   }
@@ -192,13 +192,9 @@ export class ImageTree {
     const { inode, xattrs } = node;
     const layout = nodeLayout(node);
     if (layout !== flatPlain && layout !== flatInline) {
-      throw new SnapshotterError(
-        'failed-precondition',
-        `${this.#path} has a directory or symlink of layout ${layout}`,
-        {
-          facts: { path: this.#path },
-        },
-      );
+      throw new CodedError('failed-precondition', `${this.#path} has a directory or symlink of layout ${layout}`, {
+        facts: { path: this.#path },
+      });
     }
     const { blockSize } = this.#superblock;
     const length = Math.min(blockSize, nodeSize(node) - index * blockSize);

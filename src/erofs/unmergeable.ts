@@ -1,5 +1,5 @@
 import { rm } from 'node:fs/promises';
-import { isCode, SnapshotterError } from '../errors.js';
+import { isCode, CodedError } from '../errors.js';
 import { oldestFirst, newestFirst, type OldestFirst } from '../vocabulary.js';
 import { mergeArguments } from './args.js';
 import type { Layer } from './devices.js';
@@ -19,7 +19,7 @@ const aloneMs = 120_000;
  * refuses it is no fault; such a layer is served by itself.
  *
  * @param scratch a temporary name that is free again afterwards
- * @throws SnapshotterError `data-loss` when its metadata is not sound, or the tool crashes on it or does not end
+ * @throws CodedError `data-loss` when its metadata is not sound, or the tool crashes on it or does not end
  */
 export async function tryMerging(layer: string, scratch: string, o: Omit<ImageOptions, 'output'>): Promise<void> {
   const deadlineMs = Math.min(aloneMs, o.deadlineMs);
@@ -46,7 +46,7 @@ async function mergeAlone(layer: string, o: ImageOptions): Promise<void> {
  * Refuses layers that the tool merges without a word and wrongly. Only images that others made, or that hold sparse files, have files
  * in chunks, so most are not looked at.
  *
- * @throws SnapshotterError `failed-precondition`, upon which the layers are served one by one; as `checkTree`
+ * @throws CodedError `failed-precondition`, upon which the layers are served one by one; as `checkTree`
  */
 export async function refuseUnmergeable(layers: OldestFirst<Layer>, o: Omit<ImageOptions, 'output'>): Promise<void> {
   for (const { path, superblock } of layers) {
@@ -54,7 +54,7 @@ export async function refuseUnmergeable(layers: OldestFirst<Layer>, o: Omit<Imag
     const { hasLargeChunkedFile } = await checkTree(path, { ...o, deadlineMs: Math.min(aloneMs, o.deadlineMs) });
     if (!hasLargeChunkedFile) continue;
     const message = `${path} has a file of more than 4 GiB in chunks, which mkfs.erofs up to 1.9.4 merges wrongly`;
-    throw new SnapshotterError('failed-precondition', message, {
+    throw new CodedError('failed-precondition', message, {
       facts: { path },
       next: 'build the layer without --chunksize',
     });
@@ -64,7 +64,7 @@ export async function refuseUnmergeable(layers: OldestFirst<Layer>, o: Omit<Imag
 /**
  * When the tool crashed on layers or did not end: which of them is to blame.
  *
- * @throws SnapshotterError `data-loss` with the name of the first layer whose metadata is not sound, or that crashes it alone
+ * @throws CodedError `data-loss` with the name of the first layer whose metadata is not sound, or that crashes it alone
  *   while another does not
  */
 export async function blameLayer(error: unknown, layers: OldestFirst<string>, o: ImageOptions): Promise<void> {
@@ -80,8 +80,8 @@ export async function blameLayer(error: unknown, layers: OldestFirst<string>, o:
 }
 
 /** What is wrong with those that cannot be merged alone. */
-async function eachAlone(layers: OldestFirst<string>, o: ImageOptions): Promise<SnapshotterError[]> {
-  const failures: SnapshotterError[] = [];
+async function eachAlone(layers: OldestFirst<string>, o: ImageOptions): Promise<CodedError[]> {
+  const failures: CodedError[] = [];
   for (const layer of layers) {
     try {
       await mergeAlone(layer, o);

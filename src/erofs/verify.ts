@@ -6,7 +6,7 @@ const paddingLimit = 1024 * 1024;
 /**
  * Checks a layer's image: superblock, checksum, block size, size on disk, and its UUID when one is expected.
  *
- * @throws SnapshotterError `data-loss` when it is not a whole layer, or not the expected one.
+ * @throws CodedError `data-loss` when it is not a whole layer, or not the expected one.
  */
 export async function verifyLayer(path: string, expectedUuid?: string): Promise<Superblock> {
   const { superblock, size } = await withImage(path, 'r', async (file) => ({

@@ -1,4 +1,4 @@
-import { SnapshotterError } from '../errors.js';
+import { CodedError } from '../errors.js';
 import { run } from '../host/index.js';
 
 /** What the installed erofs-utils can be used for. */
@@ -26,7 +26,7 @@ const knownBad: readonly { readonly version: RegExp; readonly because: string }[
 /**
  * Asks mkfs.erofs for its version.
  *
- * @throws SnapshotterError `unavailable` when it is not installed; `failed-precondition` when it is too old, known to damage
+ * @throws CodedError `unavailable` when it is not installed; `failed-precondition` when it is too old, known to damage
  *   data, or does not name its version.
  */
 export async function checkErofsTools(o: { signal?: AbortSignal } = {}): Promise<ErofsTools> {
@@ -38,8 +38,8 @@ async function askVersion(signal: AbortSignal | undefined) {
   try {
     return await run('mkfs.erofs', ['--version'], { deadlineMs: 10_000, signal, what: 'asking for its version' });
   } catch (error) {
-    if (!(error instanceof SnapshotterError) || error.code !== 'unavailable') throw error;
-    throw new SnapshotterError('unavailable', error.message, {
+    if (!(error instanceof CodedError) || error.code !== 'unavailable') throw error;
+    throw new CodedError('unavailable', error.message, {
       facts: error.facts,
       next: `install erofs-utils ${minimumToMerge} or later (${minimumToConvert} converts layers but cannot merge them)`,
       cause: error,
@@ -53,7 +53,7 @@ export function judgeVersion(output: string): ErofsTools {
   const next = `install erofs-utils ${minimumToMerge} or later`;
   if (match?.[1] === undefined) {
     const said = output.trim().split('\n')[0]?.slice(0, 100) ?? '';
-    throw new SnapshotterError('failed-precondition', `mkfs.erofs does not name its version: ${JSON.stringify(said)}`, {
+    throw new CodedError('failed-precondition', `mkfs.erofs does not name its version: ${JSON.stringify(said)}`, {
       next,
     });
   }
@@ -62,7 +62,7 @@ export function judgeVersion(output: string): ErofsTools {
   if (isBefore(found, minimumToConvert)) {
     const because = knownBad.find((bad) => bad.version.test(version))?.because ?? 'it is too old';
     const message = `mkfs.erofs ${version} cannot be used, since ${because}; erofs-utils ${minimumToConvert} is the oldest that can`;
-    throw new SnapshotterError('failed-precondition', message, {
+    throw new CodedError('failed-precondition', message, {
       facts: { found: version, needed: minimumToConvert, neededToMerge: minimumToMerge },
       next,
     });

@@ -37,7 +37,7 @@ interface Place {
  * Walks all metadata of an image: each entry once. Blocks its thread meanwhile, so it belongs in a worker. Time is bounded by the image's
  * size and the number of entries, memory by the number of its directories.
  *
- * @throws SnapshotterError `data-loss` unless the metadata is a tree: directories with one parent each, whose names are in order and
+ * @throws CodedError `data-loss` unless the metadata is a tree: directories with one parent each, whose names are in order and
  *   can be names, of inodes that are what the directories say; else as `readSuperblock` and `ImageTree`
  */
 export async function walkImage(path: string, o: WalkOptions = {}): Promise<WalkedTree> {

@@ -27,7 +27,7 @@ export function xattrBytes(count: number): number {
  * The xattrs of an inode, whose own begin at `start` and are `length` bytes long: a header (name filter, number of shared ones),
  * numbers of shared xattrs in units of 4 bytes, then the inode's own (`struct erofs_xattr_ibody_header`, Linux 6.18).
  *
- * @throws SnapshotterError `data-loss` when they do not fit where they should be
+ * @throws CodedError `data-loss` when they do not fit where they should be
  */
 export function readXattrs(
   reader: MetadataReader,

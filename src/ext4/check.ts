@@ -1,5 +1,5 @@
 import { open, rm, stat } from 'node:fs/promises';
-import { isCode, SnapshotterError } from '../errors.js';
+import { isCode, CodedError } from '../errors.js';
 import { isLoopDeviceInUse, listLoopDevices, requireTool, run, type RunResult } from '../host/index.js';
 import { damagedExt4, readExt4Superblock, type Ext4Superblock } from './superblock.js';
 
@@ -24,7 +24,7 @@ const lateClock = '4102444800';
 /**
  * Judges an ext4 that a guest wrote, in user space and bounded in time and memory. What is sound here can be mounted.
  *
- * @throws SnapshotterError `data-loss` when it is damaged; `failed-precondition` as {@link readExt4Superblock}, or when the image is
+ * @throws CodedError `data-loss` when it is damaged; `failed-precondition` as {@link readExt4Superblock}, or when the image is
  *   mounted and its journal would be replayed beneath the mount;
  *   `unavailable` when e2fsprogs is not installed; `deadline-exceeded`, `cancelled`
  */
@@ -59,8 +59,8 @@ async function mustNotBeMounted(image: string): Promise<void> {
   }
 }
 
-function inUse(path: string, how: string): SnapshotterError {
-  return new SnapshotterError('failed-precondition', `the writable layer ${path} is in use: ${how}`, {
+function inUse(path: string, how: string): CodedError {
+  return new CodedError('failed-precondition', `the writable layer ${path} is in use: ${how}`, {
     facts: { path },
     next: `unmount what "losetup -j ${path}" and "findmnt" show, in whatever mount namespace it is`,
   });

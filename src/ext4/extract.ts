@@ -1,8 +1,8 @@
 import * as fs from 'node:fs';
 import { open } from 'node:fs/promises';
 import { setImmediate } from 'node:timers/promises';
-import { errnoOf, SnapshotterError } from '../errors.js';
-import { asSnapshotterError, makeNode, setModificationTime, setXattr } from '../host/index.js';
+import { errnoOf, CodedError } from '../errors.js';
+import { asCodedError, makeNode, setModificationTime, setXattr } from '../host/index.js';
 import { Ext4Reader, fileType, folderType, linkType, typeMask, type Ext4Inode } from './reader.js';
 import { damagedExt4, readExt4Superblock } from './superblock.js';
 
@@ -25,7 +25,7 @@ const slash = Buffer.from('/');
  * Copies a folder of an ext4 image to this host with all that a layer can say of it, holes included, and without a mount.
  *
  * @returns whether there is such a folder; when not, nothing is made
- * @throws SnapshotterError as {@link Ext4Reader}; system errors of this host's filesystem; the signal's reason
+ * @throws CodedError as {@link Ext4Reader}; system errors of this host's filesystem; the signal's reason
  */
 export async function extractFolder(o: ExtractOptions): Promise<boolean> {
   const file = await open(o.image, 'r');
@@ -153,10 +153,10 @@ class Extraction {
 
 /** What this host's filesystem refuses to hold, no sound ext4 of a guest has. */
 function worded(error: unknown, { image, target, signal }: ExtractOptions): unknown {
-  if (error instanceof SnapshotterError || signal?.aborted) return error;
+  if (error instanceof CodedError || signal?.aborted) return error;
   const errno = errnoOf(error);
   if (errno === undefined || ['ENOSPC', 'EDQUOT', 'EIO', 'EROFS', 'EMFILE', 'ENFILE'].includes(errno)) {
-    return asSnapshotterError(error, `copying what is in ${image}`, target);
+    return asCodedError(error, `copying what is in ${image}`, target);
   }
   return damagedExt4(image, `this host cannot hold what is in it (${errno})`);
 }

@@ -1,6 +1,6 @@
 import { chmod, chown, mkdir, open, rm, utimes, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
-import { SnapshotterError } from '../errors.js';
+import { CodedError } from '../errors.js';
 import { makeFolder, run, temporaryBeside } from '../host/index.js';
 import type { RootAttributes } from '../vocabulary.js';
 import { exactTimeArguments, formatArguments, mke2fsConfig } from './args.js';
@@ -67,7 +67,7 @@ async function setExactTime(
   const { stderr } = await run('debugfs', args, options);
   const complaint = stderr.split('\n').find((line) => line !== '' && !line.startsWith('debugfs '));
   if (complaint === undefined) return;
-  throw new SnapshotterError('internal', `debugfs could not set the time of upper/ in ${o.image}: ${complaint}`, {
+  throw new CodedError('internal', `debugfs could not set the time of upper/ in ${o.image}: ${complaint}`, {
     facts: { path: o.image },
   });
 }

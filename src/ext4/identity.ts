@@ -1,7 +1,7 @@
 import { randomBytes } from 'node:crypto';
 import { open } from 'node:fs/promises';
 import { crc32c } from '../crc32c.js';
-import { SnapshotterError } from '../errors.js';
+import { CodedError } from '../errors.js';
 
 /** Offsets of `struct ext4_super_block` (Linux 6.18), which begins at byte 1024. */
 const superblockOffset = 1024;
@@ -15,7 +15,7 @@ const magic = 0xef53;
  * Gives an image, which may be a copy, a random UUID of its own. With `metadata_csum_seed` no checksum but the superblock's own
  * depends on it; the backups of the superblock keep the UUID of the image that was formatted.
  *
- * @throws SnapshotterError `internal` when the image does not begin as ext4 does.
+ * @throws CodedError `internal` when the image does not begin as ext4 does.
  */
 export async function giveOwnUuid(path: string): Promise<void> {
   const file = await open(path, 'r+');
@@ -23,7 +23,7 @@ export async function giveOwnUuid(path: string): Promise<void> {
     const superblock = Buffer.alloc(superblockSize);
     const { bytesRead } = await file.read(superblock, 0, superblockSize, superblockOffset);
     if (bytesRead !== superblockSize || superblock.readUInt16LE(magicOffset) !== magic) {
-      throw new SnapshotterError('internal', `mkfs.ext4 ended well but ${path} is not ext4`, { facts: { path } });
+      throw new CodedError('internal', `mkfs.ext4 ended well but ${path} is not ext4`, { facts: { path } });
     }
     randomUuid().copy(superblock, uuidOffset);
     superblock.writeUInt32LE(crc32c(superblock.subarray(0, checksumOffset)), checksumOffset);

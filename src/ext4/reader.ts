@@ -1,6 +1,6 @@
 import { readSync } from 'node:fs';
 import { damagedExt4, type Ext4Superblock } from './superblock.js';
-import { SnapshotterError } from '../errors.js';
+import { CodedError } from '../errors.js';
 
 /** `feature_incompat` bits that are understood: file types, a replayed journal's mark, extents, 64 bit, flexible groups, a checksum seed. */
 const understood = 0x2 | 0x4 | 0x40 | 0x80 | 0x200 | 0x2000;
@@ -68,7 +68,7 @@ export interface Ext4Entry {
  * Reads the files of an ext4 image without mounting it. Nothing that the image says is believed: every number is bounded by the
  * image before it is used, and what contradicts itself is an error. Layout: Linux 6.18, fs/ext4/ext4.h and xattr.h.
  *
- * All methods throw SnapshotterError: `data-loss` when the image contradicts itself, `failed-precondition` for features that the
+ * All methods throw CodedError: `data-loss` when the image contradicts itself, `failed-precondition` for features that the
  * disks of {@link WritableLayers} never have.
  */
 export class Ext4Reader {
@@ -84,7 +84,7 @@ export class Ext4Reader {
     const unknown = superblock.incompatible & ~understood;
     if (unknown !== 0 || (superblock.incompatible & needsRecovery) !== 0) {
       const what = unknown === 0 ? 'a journal that was not replayed' : `features 0x${unknown.toString(16)}`;
-      throw new SnapshotterError('failed-precondition', `the ext4 of the writable layer ${path} has ${what}`, {
+      throw new CodedError('failed-precondition', `the ext4 of the writable layer ${path} has ${what}`, {
         facts: { path },
         next: 'stop the container, or set guest_disks = "kernel"',
       });
@@ -258,7 +258,7 @@ export class Ext4Reader {
     return read.subarray(offset, offset + length);
   }
 
-  #damaged(what: string): SnapshotterError {
+  #damaged(what: string): CodedError {
     return damagedExt4(this.#path, what);
   }
 }

@@ -1,5 +1,5 @@
 import type { FileHandle } from 'node:fs/promises';
-import { SnapshotterError } from '../errors.js';
+import { CodedError } from '../errors.js';
 
 /**
  * What the superblock of an ext4 image says, with numbers that have been found to fit each other and the file. Layout: Linux
@@ -30,7 +30,7 @@ const journalDevice = 0x8;
 const wide = 0x80;
 
 /**
- * @throws SnapshotterError `data-loss` when it is no ext4, or its numbers contradict each other or the file's size;
+ * @throws CodedError `data-loss` when it is no ext4, or its numbers contradict each other or the file's size;
  *   `failed-precondition` when it names things of the host that a mount would take: a journal on another device, mount options
  */
 export async function readExt4Superblock(file: FileHandle, path: string): Promise<Ext4Superblock> {
@@ -63,7 +63,7 @@ function decode(bytes: Buffer): Ext4Superblock {
 
 function mustNameNothingElse(bytes: Buffer, path: string): void {
   const refused = (what: string) =>
-    new SnapshotterError('failed-precondition', `the writable layer ${path} ${what}, which this host does not follow`, {
+    new CodedError('failed-precondition', `the writable layer ${path} ${what}, which this host does not follow`, {
       facts: { path },
       next: 'let the guest keep the filesystem that it was given',
     });
@@ -99,8 +99,8 @@ function mustFit(superblock: Ext4Superblock, logBlockSize: number, fileBytes: nu
 }
 
 /** What a reader finds that contradicts itself. */
-export function damagedExt4(path: string, what: string, facts: SnapshotterError['facts'] = {}): SnapshotterError {
-  return new SnapshotterError('data-loss', `the ext4 of the writable layer ${path} is damaged: ${what}`, {
+export function damagedExt4(path: string, what: string, facts: CodedError['facts'] = {}): CodedError {
+  return new CodedError('data-loss', `the ext4 of the writable layer ${path} is damaged: ${what}`, {
     facts: { ...facts, path },
     next: `look at it with "e2fsck -fn ${path}", and copy from it what can be saved`,
   });

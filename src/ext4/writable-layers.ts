@@ -1,6 +1,6 @@
 import { rm } from 'node:fs/promises';
-import { SnapshotterError } from '../errors.js';
-import { asSnapshotterError, publish, temporaryBeside } from '../host/index.js';
+import { CodedError } from '../errors.js';
+import { asCodedError, publish, temporaryBeside } from '../host/index.js';
 import type { RootAttributes } from '../vocabulary.js';
 import { blockSize } from './args.js';
 import { format } from './format.js';
@@ -36,7 +36,7 @@ export class WritableLayers {
   /**
    * Makes the image appear at `path`, whole and flushed; when it fails nothing is left.
    *
-   * @throws SnapshotterError `invalid-argument` for a size out of range; `resource-exhausted` when the disk is full; else as
+   * @throws CodedError `invalid-argument` for a size out of range; `resource-exhausted` when the disk is full; else as
    *   `run` does.
    */
   async create({ path, bytes, root, signal }: CreateOptions): Promise<void> {
@@ -49,7 +49,7 @@ export class WritableLayers {
     } catch (error) {
       // First, so that the free bytes that a message counts are those that the next try will find.
       await rm(temporary, { force: true });
-      throw asSnapshotterError(error, `making the writable layer ${path}`, path);
+      throw asCodedError(error, `making the writable layer ${path}`, path);
     }
   }
 
@@ -66,7 +66,7 @@ export class WritableLayers {
 function wholeBlocks(bytes: number): number {
   const { minimum, maximum } = writableLayerLimits;
   if (Number.isSafeInteger(bytes) && bytes >= minimum && bytes <= maximum) return bytes - (bytes % blockSize);
-  throw new SnapshotterError('invalid-argument', `a writable layer cannot have a size of ${bytes} bytes`, {
+  throw new CodedError('invalid-argument', `a writable layer cannot have a size of ${bytes} bytes`, {
     facts: { bytes, minimum, maximum },
     next: `give a number of bytes from ${minimum} to ${maximum}`,
   });

@@ -7,7 +7,7 @@ import type {
   ServerWritableStream,
   UntypedServiceImplementation,
 } from '@grpc/grpc-js';
-import { SnapshotterError } from '../errors.js';
+import { CodedError } from '../errors.js';
 import type { Logger } from '../log.js';
 import { RefusedRequest, type ServerStream, type Unary } from '../protocol/index.js';
 import { orAborted, within } from '../waiting.js';
@@ -89,7 +89,7 @@ export class Calls {
   async drain(limitMs: number, graceMs: number): Promise<void> {
     if (await within(limitMs, this.#settled())) return;
     this.#options.log.warn({ calls: this.#running.size }, 'stopping calls that did not end in time');
-    const reason = new SnapshotterError('unavailable', 'the daemon is stopping', { next: 'ask again when it is back' });
+    const reason = new CodedError('unavailable', 'the daemon is stopping', { next: 'ask again when it is back' });
     for (const controller of this.#running.keys()) controller.abort(reason);
     if (await within(graceMs, this.#settled())) return;
     this.#options.log.error({ calls: this.#running.size }, 'calls did not end although they were stopped');
@@ -132,7 +132,7 @@ export class Calls {
       return { result };
     } catch (error) {
       // Whatever a stopped call trips over, being stopped is why it failed; the signal knows by what.
-      const foreseen = error instanceof SnapshotterError && error.code !== 'cancelled';
+      const foreseen = error instanceof CodedError && error.code !== 'cancelled';
       const cause: unknown = signal.aborted && !foreseen ? signal.reason : error;
       const failure = failedCallOf(cause);
       const { status: sent, level, id } = failure;
@@ -156,10 +156,10 @@ export function implementation<Methods>(
   return Object.fromEntries(wrapped);
 }
 
-function whyCancelled(call: WireCall): SnapshotterError {
+function whyCancelled(call: WireCall): CodedError {
   const deadline = call.getDeadline();
-  if (Number(deadline) <= Date.now()) return new SnapshotterError('deadline-exceeded', "the caller's deadline passed");
-  return new SnapshotterError('cancelled', 'the caller cancelled or went away');
+  if (Number(deadline) <= Date.now()) return new CodedError('deadline-exceeded', "the caller's deadline passed");
+  return new CodedError('cancelled', 'the caller cancelled or went away');
 }
 
 function textOf(metadata: Metadata, key: string): string | undefined {

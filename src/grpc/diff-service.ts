@@ -1,4 +1,4 @@
-import { SnapshotterError } from '../errors.js';
+import { CodedError } from '../errors.js';
 import { fromWireDescriptor, toWireDescriptor, type DiffMethods, type Timestamp } from '../protocol/index.js';
 import type { Handlers } from './calls.js';
 import type { DifferPort } from './ports.js';
@@ -11,7 +11,7 @@ export function diffHandlers(differ: DifferPort): Handlers<DiffMethods> {
   return {
     Apply: async ({ diff, mounts }, { snapshotter, namespace, signal }) => {
       if (diff === null) {
-        throw new SnapshotterError('invalid-argument', 'the call names no layer', { next: 'set the field "diff"' });
+        throw new CodedError('invalid-argument', 'the call names no layer', { next: 'set the field "diff"' });
       }
       const descriptor = fromWireDescriptor(diff);
       const target = await snapshotter.extractTarget(mounts);

@@ -1,6 +1,6 @@
 import { randomBytes } from 'node:crypto';
 import { status } from '@grpc/grpc-js';
-import { SnapshotterError, type ErrorCode } from '../errors.js';
+import { CodedError, type ErrorCode } from '../errors.js';
 import type { LogLevel } from '../log.js';
 
 /** The one table from the project's errors to what goes over the wire, and how loudly each is logged. */
@@ -31,7 +31,7 @@ export interface FailedCall {
 }
 
 export function failedCallOf(error: unknown): FailedCall {
-  if (error instanceof SnapshotterError) {
+  if (error instanceof CodedError) {
     const { status: code, level } = wire[error.code];
     return { status: { code, details: fitForHeader(error.advice) }, level };
   }

@@ -48,7 +48,7 @@ export interface RunningServer {
 /**
  * Listens at once; calls wait for the snapshotter, and until then the health service answers NOT_SERVING.
  *
- * @throws SnapshotterError as `openSocket`.
+ * @throws CodedError as `openSocket`.
  */
 export async function startServer(options: ServerOptions): Promise<RunningServer> {
   const { snapshotter, differ, defaultNamespace, log } = options;

@@ -1,4 +1,4 @@
-import { SnapshotterError } from '../errors.js';
+import { CodedError } from '../errors.js';
 import { toInt64, toTimestamp, type SnapshotInfoMessage, type SnapshotsMethods } from '../protocol/index.js';
 import type { Labels } from '../vocabulary.js';
 import { labelOverheadBytes } from '../metadata/index.js';
@@ -36,7 +36,7 @@ export const snapshotsHandlers: Handlers<SnapshotsMethods> = {
   Stat: async ({ key }, { snapshotter }) => ({ info: toMessage(await snapshotter.stat(key)) }),
   Update: async ({ info, updateMask }, { snapshotter }) => {
     if (info === null) {
-      throw new SnapshotterError('invalid-argument', 'the update names no snapshot', {
+      throw new CodedError('invalid-argument', 'the update names no snapshot', {
         next: 'set the field "info"',
       });
     }

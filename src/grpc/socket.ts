@@ -1,7 +1,7 @@
 import { chmod, chown, lstat, mkdtemp, rename, rm } from 'node:fs/promises';
 import { createConnection } from 'node:net';
 import { dirname, join } from 'node:path';
-import { errnoOf, SnapshotterError } from '../errors.js';
+import { errnoOf, CodedError } from '../errors.js';
 import { makeFolder } from '../host/index.js';
 import { longestSocketPath } from '../limits.js';
 
@@ -22,7 +22,7 @@ export interface SocketOptions {
  * Binds in a folder that only root can enter, sets mode and group there, and only then moves the socket to its place: it
  * is never more open than asked, the process's umask is left alone, and a stale socket is replaced in one step.
  *
- * @throws SnapshotterError `failed-precondition` when a process answers at `path`, the path is no socket or its folder cannot be
+ * @throws CodedError `failed-precondition` when a process answers at `path`, the path is no socket or its folder cannot be
  * made, `invalid-argument` when the path, or that of its folder, is too long for a socket.
  */
 export async function openSocket(options: SocketOptions): Promise<Socket> {
@@ -60,7 +60,7 @@ async function removeOwn(path: string, ino: number, dev: number): Promise<void> 
 async function refuseTaken(path: string): Promise<void> {
   try {
     if (!(await lstat(path)).isSocket()) {
-      throw new SnapshotterError('failed-precondition', `${path} is not a socket`, {
+      throw new CodedError('failed-precondition', `${path} is not a socket`, {
         facts: { path },
         next: 'remove it, or choose another address',
       });
@@ -70,7 +70,7 @@ async function refuseTaken(path: string): Promise<void> {
     throw error;
   }
   if (!(await answers(path))) return;
-  throw new SnapshotterError('failed-precondition', `a process already listens on ${path}`, {
+  throw new CodedError('failed-precondition', `a process already listens on ${path}`, {
     facts: { path },
     next: 'stop it, or choose another address',
   });
@@ -92,7 +92,7 @@ function answers(path: string): Promise<boolean> {
 function requireShort(bound: string, path: string): void {
   const excess = Buffer.byteLength(bound) - longestSocketPath;
   if (excess <= 0) return;
-  throw new SnapshotterError(
+  throw new CodedError(
     'invalid-argument',
     `the socket path ${path} is too long: ${bound === path ? 'it' : 'its folder'} must be ${excess} bytes shorter`,
     { facts: { path, longest: longestSocketPath }, next: 'choose a shorter address' },

@@ -1,7 +1,7 @@
 import { existsSync } from 'node:fs';
 import type { Writable } from 'node:stream';
 import { execa, type Options } from 'execa';
-import { SnapshotterError, type ErrorDetails } from '../errors.js';
+import { CodedError, type ErrorDetails } from '../errors.js';
 import { killGroup } from './processes.js';
 import { isOutOfSpace } from './space.js';
 import { Tail } from './tail.js';
@@ -49,8 +49,8 @@ const abandonMs = 1_000;
  * Runs one tool to its end: the one door to processes. No shell; a deadline always; its whole process group is killed on the
  * deadline or on `signal`, since a tool may be a wrapper script whose child does the work.
  *
- * @throws SnapshotterError `unavailable` the tool is not installed; `deadline-exceeded`; `cancelled` by `signal` (or the
- *   signal's own reason when that is a SnapshotterError); `resource-exhausted` it ran out of disk space; `internal` any other
+ * @throws CodedError `unavailable` the tool is not installed; `deadline-exceeded`; `cancelled` by `signal` (or the
+ *   signal's own reason when that is a CodedError); `resource-exhausted` it ran out of disk space; `internal` any other
  *   failure. What ended the tool first decides.
  */
 export async function run(tool: string, args: readonly string[], o: RunOptions): Promise<RunResult> {
@@ -61,9 +61,9 @@ export async function run(tool: string, args: readonly string[], o: RunOptions):
   const stdout = Tail.of(child.stdout);
   const stderr = Tail.of(child.stderr);
 
-  let ending: SnapshotterError | undefined;
+  let ending: CodedError | undefined;
   let waiting: NodeJS.Timeout | undefined;
-  const end = (cause: SnapshotterError) => {
+  const end = (cause: CodedError) => {
     if (ending) return;
     ending = cause;
     group.kill('SIGTERM');
@@ -204,7 +204,7 @@ function failedAs({ code, exitCode, signal, cause }: Omit<FailedRun, 'stderr'>, 
   return { code, exitCode, signal, cause, stderr };
 }
 
-function failure(tool: string, args: readonly string[], o: RunOptions, failed: FailedRun): SnapshotterError {
+function failure(tool: string, args: readonly string[], o: RunOptions, failed: FailedRun): CodedError {
   const { code, exitCode, signal, stderr } = failed;
   const facts: ErrorDetails['facts'] = {
     tool,
@@ -219,40 +219,40 @@ function failure(tool: string, args: readonly string[], o: RunOptions, failed: F
   const said = lastLine(stderr);
   const message = `${tool} ${how}${purpose(o)}${said === '' ? '' : `: ${said}`}`;
   if (isOutOfSpace(code) || /No space left on device|Disk quota exceeded/.test(stderr)) {
-    return new SnapshotterError('resource-exhausted', message, { facts, next: 'free disk space and try again' });
+    return new CodedError('resource-exhausted', message, { facts, next: 'free disk space and try again' });
   }
-  return new SnapshotterError('internal', message, { facts });
+  return new CodedError('internal', message, { facts });
 }
 
-function notStarted(tool: string, o: RunOptions, facts: ErrorDetails['facts'], failed: FailedRun): SnapshotterError {
+function notStarted(tool: string, o: RunOptions, facts: ErrorDetails['facts'], failed: FailedRun): CodedError {
   // A missing working folder is ENOENT as well.
   const missing = failed.code === 'ENOENT' && (o.cwd === undefined || existsSync(o.cwd));
   if (missing || failed.code === 'EACCES') {
     const message = `${tool} is not on PATH, or cannot be executed${purpose(o)}`;
-    return new SnapshotterError('unavailable', message, { facts, next: `install ${tool}`, cause: failed.cause });
+    return new CodedError('unavailable', message, { facts, next: `install ${tool}`, cause: failed.cause });
   }
   const message = `${tool} could not be started${purpose(o)} (${failed.code ?? 'unknown cause'})`;
-  return new SnapshotterError('internal', message, { facts, cause: failed.cause });
+  return new CodedError('internal', message, { facts, cause: failed.cause });
 }
 
-function overdue(tool: string, o: RunOptions): SnapshotterError {
+function overdue(tool: string, o: RunOptions): CodedError {
   const message = `${tool} did not end within ${o.deadlineMs / 1000} s${purpose(o)}, and was killed`;
-  return new SnapshotterError('deadline-exceeded', message, { facts: { tool, deadlineMs: o.deadlineMs } });
+  return new CodedError('deadline-exceeded', message, { facts: { tool, deadlineMs: o.deadlineMs } });
 }
 
-function inputFailed(tool: string, o: RunOptions, cause: unknown): SnapshotterError {
-  if (cause instanceof SnapshotterError) return cause;
+function inputFailed(tool: string, o: RunOptions, cause: unknown): CodedError {
+  if (cause instanceof CodedError) return cause;
   const why = cause instanceof Error ? cause.message : String(cause);
-  return new SnapshotterError('internal', `the input of ${tool} ended early${purpose(o)}: ${why}`, {
+  return new CodedError('internal', `the input of ${tool} ended early${purpose(o)}: ${why}`, {
     facts: { tool },
     cause,
   });
 }
 
-function cancelled(tool: string, o: RunOptions): SnapshotterError {
+function cancelled(tool: string, o: RunOptions): CodedError {
   const reason: unknown = o.signal?.reason;
-  if (reason instanceof SnapshotterError) return reason;
-  return new SnapshotterError('cancelled', `${tool} was cancelled${purpose(o)}`, { facts: { tool }, cause: reason });
+  if (reason instanceof CodedError) return reason;
+  return new CodedError('cancelled', `${tool} was cancelled${purpose(o)}`, { facts: { tool }, cause: reason });
 }
 
 function purpose(o: RunOptions): string {

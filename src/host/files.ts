@@ -1,8 +1,8 @@
 import { randomBytes } from 'node:crypto';
 import { access, mkdir, open, rename, rm, stat } from 'node:fs/promises';
 import { basename, dirname, join } from 'node:path';
-import { describeError, errnoOf, SnapshotterError } from '../errors.js';
-import { asSnapshotterError, isOutOfSpace } from './space.js';
+import { describeError, errnoOf, CodedError } from '../errors.js';
+import { asCodedError, isOutOfSpace } from './space.js';
 
 /** How names of unfinished files begin: recovery sweeps them. */
 export const temporaryPrefix = '.tmp-';
@@ -29,7 +29,7 @@ export async function publish(temporary: string, finalPath: string): Promise<voi
     await rename(temporary, finalPath);
     await syncFolder(dirname(finalPath));
   } catch (error) {
-    throw asSnapshotterError(error, `publishing ${finalPath}`, finalPath);
+    throw asCodedError(error, `publishing ${finalPath}`, finalPath);
   }
 }
 
@@ -55,7 +55,7 @@ export async function writeFileDurably(path: string, data: string | Uint8Array, 
     await publishStaged(temporary, path);
   } catch (error) {
     await removeQuietly(temporary);
-    throw asSnapshotterError(error, `writing ${path}`, path);
+    throw asCodedError(error, `writing ${path}`, path);
   }
 }
 
@@ -79,7 +79,7 @@ export async function stageFile(path: string, data: string | Uint8Array, mode = 
   } catch (error) {
     // Before the error is worded: what the unfinished file took is free again, and the message counts free bytes.
     await removeQuietly(temporary);
-    throw asSnapshotterError(error, `writing ${path}`, path);
+    throw asCodedError(error, `writing ${path}`, path);
   }
 }
 
@@ -124,14 +124,14 @@ export async function probeWriting(
  * Makes a folder with `mode`, and those above it that are missing. Node's own recursive mkdir says ENOENT of a full disk and of a
  * read-only filesystem, and never ends below /proc.
  *
- * @throws SnapshotterError `failed-precondition` when it cannot be made; `resource-exhausted`
+ * @throws CodedError `failed-precondition` when it cannot be made; `resource-exhausted`
  */
 export async function makeFolder(path: string, mode: number): Promise<void> {
   try {
     await makeWithParents(path, mode);
   } catch (error) {
-    if (isOutOfSpace(errnoOf(error))) throw asSnapshotterError(error, `making the folder ${path}`, path);
-    throw new SnapshotterError('failed-precondition', `folder ${path} cannot be made: ${describeError(error)}`, {
+    if (isOutOfSpace(errnoOf(error))) throw asCodedError(error, `making the folder ${path}`, path);
+    throw new CodedError('failed-precondition', `folder ${path} cannot be made: ${describeError(error)}`, {
       facts: { path },
       next: process.geteuid?.() === 0 ? 'choose another place' : 'run this as root',
       cause: error,

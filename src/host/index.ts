@@ -26,7 +26,7 @@ export { openWithoutLinks } from './opened.js';
 export { makePipe, type PipeEnd } from './pipes.js';
 export { PrivateMounts } from './private-mounts.js';
 export { bootId, findProcess, killGroup, pidNamespace } from './processes.js';
-export { asSnapshotterError, freeBytes, outOfSpace, requireFreeBytes, SpaceReserve } from './space.js';
+export { asCodedError, freeBytes, outOfSpace, requireFreeBytes, SpaceReserve } from './space.js';
 export { dataRegions, dataRegionsOf, digHoles, largeFiles, type LargeFiles, type Region } from './sparse.js';
 export { makeTemporaryFolder } from './temporary.js';
 export { Tail } from './tail.js';

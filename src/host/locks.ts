@@ -1,8 +1,8 @@
 import { constants } from 'node:fs';
 import { open, type FileHandle } from 'node:fs/promises';
-import { errnoOf, SnapshotterError } from '../errors.js';
+import { errnoOf, CodedError } from '../errors.js';
 import { flockExclusively, ofdLockWhole } from './libc.js';
-import { asSnapshotterError } from './space.js';
+import { asCodedError } from './space.js';
 
 /** Held until released, or until the process ends in whatever way. */
 export interface Lock {
@@ -13,12 +13,12 @@ export interface Lock {
 /**
  * Takes the lock file `path` for this process; it is made with mode 0600 when missing and then holds this process's id.
  *
- * @throws SnapshotterError `failed-precondition` when another process holds it, naming that process.
+ * @throws CodedError `failed-precondition` when another process holds it, naming that process.
  */
 export async function lockExclusively(path: string): Promise<Lock> {
   const file = await open(path, constants.O_RDWR | constants.O_CREAT | constants.O_NOFOLLOW, 0o600).catch(
     (error: unknown) => {
-      throw asSnapshotterError(error, `opening the lock file ${path}`);
+      throw asCodedError(error, `opening the lock file ${path}`);
     },
   );
   return held(path, file, async () => {
@@ -36,12 +36,12 @@ export async function lockExclusively(path: string): Promise<Lock> {
  * file. QEMU holds read locks of that kind on single bytes (100 and up for what it does, 200 and up for what it forbids
  * others) for as long as it has an image open, read-only ones too; a write lock on the whole file meets any of them.
  *
- * @throws SnapshotterError `failed-precondition` when the image is in use; `not-found` when it does not exist.
+ * @throws CodedError `failed-precondition` when the image is in use; `not-found` when it does not exist.
  */
 export async function lockImage(path: string): Promise<Lock> {
   const file = await open(path, constants.O_RDWR | constants.O_NOFOLLOW).catch((error: unknown) => {
-    if (errnoOf(error) !== 'ENOENT') throw asSnapshotterError(error, `opening the image ${path}`);
-    throw new SnapshotterError('not-found', `the image ${path} does not exist`, { facts: { path }, cause: error });
+    if (errnoOf(error) !== 'ENOENT') throw asCodedError(error, `opening the image ${path}`);
+    throw new CodedError('not-found', `the image ${path} does not exist`, { facts: { path }, cause: error });
   });
   return held(path, file, async () => {
     const inUse = () => imageInUse(path);
@@ -56,13 +56,13 @@ async function held(path: string, file: FileHandle, take: () => Promise<void>): 
     await take();
   } catch (error) {
     await file.close();
-    throw asSnapshotterError(error, `locking ${path}`, path);
+    throw asCodedError(error, `locking ${path}`, path);
   }
   let released: Promise<void> | undefined;
   return { path, release: () => (released ??= file.close()) };
 }
 
-async function taking(take: () => void, taken: () => Promise<SnapshotterError> | SnapshotterError): Promise<void> {
+async function taking(take: () => void, taken: () => Promise<CodedError> | CodedError): Promise<void> {
   try {
     take();
   } catch (error) {
@@ -72,18 +72,18 @@ async function taking(take: () => void, taken: () => Promise<SnapshotterError> |
   }
 }
 
-async function heldBy(path: string, file: FileHandle): Promise<SnapshotterError> {
+async function heldBy(path: string, file: FileHandle): Promise<CodedError> {
   const { buffer, bytesRead } = await file.read(Buffer.alloc(32), 0, 32, 0);
   const pid = /^\d+/.exec(buffer.toString('latin1', 0, bytesRead))?.[0];
   const holder = pid === undefined ? 'another process' : `process ${pid}`;
-  return new SnapshotterError('failed-precondition', `${path} is locked by ${holder}`, {
+  return new CodedError('failed-precondition', `${path} is locked by ${holder}`, {
     facts: { path, pid: pid === undefined ? undefined : Number(pid) },
     next: 'stop that process first',
   });
 }
 
-function imageInUse(path: string): SnapshotterError {
-  return new SnapshotterError('failed-precondition', `the image ${path} is in use: a virtual machine has it open`, {
+function imageInUse(path: string): CodedError {
+  return new CodedError('failed-precondition', `the image ${path} is in use: a virtual machine has it open`, {
     facts: { path },
     next: 'stop the container first',
   });

@@ -4,7 +4,7 @@ import { join } from 'node:path';
 import { errnoOf } from '../errors.js';
 import { run } from './exec.js';
 import { configureLoop, freeLoopNumber } from './libc.js';
-import { asSnapshotterError } from './space.js';
+import { asCodedError } from './space.js';
 
 const deadlineMs = 60_000;
 
@@ -34,7 +34,7 @@ export interface AttachedLoop {
  * Attaches a file to a free loop device, for reading alone. The kernel takes the device away with its last user, be that a mount or this process,
  * however either ends.
  *
- * @throws SnapshotterError `internal` with the kernel's reason
+ * @throws CodedError `internal` with the kernel's reason
  */
 export async function attachLoopDevice(image: string): Promise<AttachedLoop> {
   const opened: FileHandle[] = [];
@@ -58,7 +58,7 @@ export async function attachLoopDevice(image: string): Promise<AttachedLoop> {
       }
     }
   } catch (error) {
-    throw asSnapshotterError(error, `attaching ${image} to a loop device`, image);
+    throw asCodedError(error, `attaching ${image} to a loop device`, image);
   } finally {
     for (const handle of opened) await handle.close();
   }
@@ -107,7 +107,7 @@ export async function isLoopDeviceInUse(device: string): Promise<boolean> {
   } catch (error) {
     if (errnoOf(error) === 'EBUSY') return true;
     if (['ENOENT', 'ENXIO'].includes(errnoOf(error) ?? '')) return false;
-    throw asSnapshotterError(error, `looking whether ${device} is in use`, device);
+    throw asCodedError(error, `looking whether ${device} is in use`, device);
   }
   for (const pid of (await readdir('/proc')).filter((name) => /^\d+$/.test(name))) {
     if (await hasOpen(pid, device)) return true;

@@ -1,5 +1,5 @@
 import { readFile, realpath } from 'node:fs/promises';
-import { SnapshotterError } from '../errors.js';
+import { CodedError } from '../errors.js';
 import { run } from './exec.js';
 
 /** Milliseconds that unmounting may take. */
@@ -20,16 +20,16 @@ export interface MountPoint {
 /**
  * Unmounts what is at `target`; does nothing when nothing is mounted there.
  *
- * @throws SnapshotterError `failed-precondition` when it is in use. It is not tried again: its users decide when it ends.
+ * @throws CodedError `failed-precondition` when it is in use. It is not tried again: its users decide when it ends.
  */
 export async function unmount(target: string): Promise<void> {
   try {
     await run('umount', ['--', target], { deadlineMs, what: `unmounting ${target}` });
   } catch (error) {
-    if (!(error instanceof SnapshotterError) || error.code !== 'internal') throw error;
+    if (!(error instanceof CodedError) || error.code !== 'internal') throw error;
     if (!(await isMountPoint(target))) return;
     if (!/busy/.test(String(error.facts['stderr'] ?? ''))) throw error;
-    throw new SnapshotterError('failed-precondition', `${target} cannot be unmounted: a process still uses it`, {
+    throw new CodedError('failed-precondition', `${target} cannot be unmounted: a process still uses it`, {
       facts: { target },
       next: `find that process with \`fuser -vm ${target}\``,
       cause: error,

@@ -3,12 +3,12 @@ import { constants, read as readCall } from 'node:fs';
 import { open, realpath, stat, type FileHandle } from 'node:fs/promises';
 import { delimiter } from 'node:path';
 import { promisify } from 'node:util';
-import { isCode, SnapshotterError } from '../errors.js';
+import { isCode, CodedError } from '../errors.js';
 import { run } from './exec.js';
 import { attachLoopDevice, type AttachedLoop } from './loops.js';
 import { listMounts } from './mounts.js';
 import { makePipe } from './pipes.js';
-import { asSnapshotterError } from './space.js';
+import { asCodedError } from './space.js';
 
 const read = promisify(readCall);
 
@@ -69,7 +69,7 @@ export class PrivateMounts {
    * mounts, as systemd has it; where it does not, guests' disks are left out of the copy, since they would stay busy.
    *
    * @param folder an existing one, below which everything will be mounted
-   * @throws SnapshotterError of `run`: without CAP_SYS_ADMIN there is no such namespace
+   * @throws CodedError of `run`: without CAP_SYS_ADMIN there is no such namespace
    */
   static async open(folder: string): Promise<PrivateMounts> {
     const holder = await Holder.start();
@@ -80,7 +80,7 @@ export class PrivateMounts {
       return mounts;
     } catch (error) {
       await holder.end();
-      throw asSnapshotterError(error, 'opening a mount namespace');
+      throw asCodedError(error, 'opening a mount namespace');
     }
   }
 
@@ -88,7 +88,7 @@ export class PrivateMounts {
    * Mounts something read-only. When it fails nothing of it is mounted.
    *
    * @returns the path below which this process reads it, until {@link close}: `/proc/<pid>/fd/<n>/`
-   * @throws SnapshotterError of `run`, when the kernel refuses it
+   * @throws CodedError of `run`, when the kernel refuses it
    */
   async mountReadOnly(o: ImageMount | SourceMount): Promise<string> {
     if ('image' in o) await this.#mountImage(o);
@@ -134,9 +134,9 @@ export class PrivateMounts {
       this.#roots.push(root);
       if ((await root.stat()).dev !== (await stat(real)).dev) return root;
     } catch (error) {
-      throw asSnapshotterError(error, `opening what was mounted at ${target}`, target);
+      throw asCodedError(error, `opening what was mounted at ${target}`, target);
     }
-    throw new SnapshotterError('internal', `what was mounted at ${target} cannot be found there`, {
+    throw new CodedError('internal', `what was mounted at ${target} cannot be found there`, {
       facts: { target },
     });
   }
@@ -211,7 +211,7 @@ class Holder {
       const { bytesRead } = await read(reader.fd, Buffer.alloc(1), 0, 1, null);
       if (bytesRead === 0 || pid === undefined) {
         await running;
-        throw new SnapshotterError('internal', 'a mount namespace ended before it was used');
+        throw new CodedError('internal', 'a mount namespace ended before it was used');
       }
     } finally {
       reader.close();
@@ -239,6 +239,6 @@ function pathOf({ fd }: { readonly fd: number }): string {
 function throwIfCancelled({ signal, target }: MountRequest): void {
   if (!signal?.aborted) return;
   const cause: unknown = signal.reason;
-  if (cause instanceof SnapshotterError) throw cause;
-  throw new SnapshotterError('cancelled', `mounting at ${target} was cancelled`, { facts: { target }, cause });
+  if (cause instanceof CodedError) throw cause;
+  throw new CodedError('cancelled', `mounting at ${target} was cancelled`, { facts: { target }, cause });
 }

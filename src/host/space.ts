@@ -1,7 +1,7 @@
 import { statfsSync } from 'node:fs';
 import { statfs } from 'node:fs/promises';
 import { dirname } from 'node:path';
-import { errnoOf, SnapshotterError } from '../errors.js';
+import { errnoOf, CodedError } from '../errors.js';
 
 export function isOutOfSpace(errno: string | undefined): boolean {
   return errno === 'ENOSPC' || errno === 'EDQUOT';
@@ -13,28 +13,28 @@ export async function freeBytes(path: string): Promise<number> {
   return bavail * bsize;
 }
 
-/** @throws SnapshotterError `resource-exhausted` when fewer than `bytes` are free where `path` lies. */
+/** @throws CodedError `resource-exhausted` when fewer than `bytes` are free where `path` lies. */
 export async function requireFreeBytes(path: string, bytes: number, what: string): Promise<void> {
   const free = await freeBytes(path);
   if (free >= bytes) return;
-  throw new SnapshotterError('resource-exhausted', `${what} needs ${bytes} bytes at ${path}, where ${free} are free`, {
+  throw new CodedError('resource-exhausted', `${what} needs ${bytes} bytes at ${path}, where ${free} are free`, {
     facts: { path, neededBytes: bytes, freeBytes: free },
     next: 'free disk space and try again',
   });
 }
 
 /**
- * What a caller may throw on: a full disk or quota becomes `resource-exhausted` with path and free bytes, a SnapshotterError
+ * What a caller may throw on: a full disk or quota becomes `resource-exhausted` with path and free bytes, a CodedError
  * stays what it is, anything else becomes `internal` with the error as its cause.
  *
  * @param what the work that failed, as `writing snapshot.json`.
  * @param path where it wrote, for errors that do not carry their path (those of an open file).
  */
-export function asSnapshotterError(error: unknown, what: string, path = pathOf(error)): SnapshotterError {
-  if (error instanceof SnapshotterError) return error;
+export function asCodedError(error: unknown, what: string, path = pathOf(error)): CodedError {
+  if (error instanceof CodedError) return error;
   const message = error instanceof Error ? error.message : String(error);
   if (!isOutOfSpace(errnoOf(error))) {
-    return new SnapshotterError('internal', `${what} failed: ${message}`, {
+    return new CodedError('internal', `${what} failed: ${message}`, {
       facts: { path },
       cause: error,
     });
@@ -43,11 +43,11 @@ export function asSnapshotterError(error: unknown, what: string, path = pathOf(e
 }
 
 /** `resource-exhausted` with path and free bytes: those that are free now, so that what failed should be removed before. */
-export function outOfSpace(what: string, path: string | undefined, cause: unknown): SnapshotterError {
+export function outOfSpace(what: string, path: string | undefined, cause: unknown): CodedError {
   const free = path === undefined ? undefined : freeNear(path);
   const where = path === undefined ? '' : ` at ${path}`;
   const left = free === undefined ? '' : `, where ${free} bytes are free`;
-  return new SnapshotterError('resource-exhausted', `${what} failed: no disk space is left${where}${left}`, {
+  return new CodedError('resource-exhausted', `${what} failed: no disk space is left${where}${left}`, {
     facts: { path, freeBytes: free },
     next: 'free disk space and try again',
     cause,
@@ -79,7 +79,7 @@ export class SpaceReserve {
 
   /**
    * @param bytes what the work may write at `path`, at most
-   * @throws SnapshotterError `resource-exhausted` when that would leave too little to all others
+   * @throws CodedError `resource-exhausted` when that would leave too little to all others
    */
   async holding<T>(path: string, bytes: number, what: string, work: () => Promise<T>): Promise<T> {
     const held = this.#held;

@@ -96,7 +96,7 @@ export interface LargeFiles {
  * Looks at the sizes of a tree's files, below its own filesystem alone: in a process, since a tree may have a million of them.
  *
  * @param scratch a name for a temporary file
- * @throws SnapshotterError as `run` does
+ * @throws CodedError as `run` does
  */
 export async function largeFiles(
   directory: string,

@@ -1,18 +1,18 @@
 import { constants } from 'node:fs';
 import { access } from 'node:fs/promises';
 import { delimiter, join } from 'node:path';
-import { SnapshotterError } from '../errors.js';
+import { CodedError } from '../errors.js';
 
 /**
  * Checks that a program is there without starting it.
  *
  * @param next what to do when it is missing, as `install e2fsprogs`.
- * @throws SnapshotterError `unavailable` when no folder of PATH has it.
+ * @throws CodedError `unavailable` when no folder of PATH has it.
  */
 export async function requireTool(tool: string, next: string): Promise<void> {
   if (await isOnPath(tool)) return;
   const path = process.env['PATH'] ?? '';
-  throw new SnapshotterError('unavailable', `${tool} is not on PATH`, { facts: { tool, path }, next });
+  throw new CodedError('unavailable', `${tool} is not on PATH`, { facts: { tool, path }, next });
 }
 
 /** True when a folder of PATH has the program. */

@@ -1,11 +1,11 @@
 import type { Stats } from 'node:fs';
 import { lstat, readdir, realpath, rm } from 'node:fs/promises';
 import { join } from 'node:path';
-import { errnoOf, SnapshotterError } from '../errors.js';
+import { errnoOf, CodedError } from '../errors.js';
 import { setImmutable } from './attributes.js';
 import { run } from './exec.js';
 import { listMounts } from './mounts.js';
-import { asSnapshotterError } from './space.js';
+import { asCodedError } from './space.js';
 
 /** Milliseconds that erasing a tree too deep for path names may take. */
 const deepTreeDeadlineMs = 10 * 60_000;
@@ -13,17 +13,17 @@ const deepTreeDeadlineMs = 10 * 60_000;
 /**
  * Erases a file or a tree, immutable files too; does nothing when there is none. Never reaches into another filesystem.
  *
- * @throws SnapshotterError `failed-precondition` when something is mounted at `path` or below it.
+ * @throws CodedError `failed-precondition` when something is mounted at `path` or below it.
  */
 export async function removeTree(path: string): Promise<void> {
   await refuseMounts(path);
   try {
     await erase(path);
   } catch (error) {
-    if (!perhapsImmutable.has(errnoOf(error) ?? '')) throw asSnapshotterError(error, `removing ${path}`, path);
+    if (!perhapsImmutable.has(errnoOf(error) ?? '')) throw asCodedError(error, `removing ${path}`, path);
     await clearImmutable(path);
     await erase(path).catch((again: unknown) => {
-      throw asSnapshotterError(again, `removing ${path}`, path);
+      throw asCodedError(again, `removing ${path}`, path);
     });
   }
 }
@@ -50,11 +50,11 @@ async function refuseMounts(path: string): Promise<void> {
     real = await realpath(path);
   } catch (error) {
     if (errnoOf(error) === 'ENOENT') return;
-    throw asSnapshotterError(error, `removing ${path}`);
+    throw asCodedError(error, `removing ${path}`);
   }
   const mounted = (await listMounts()).find((mount) => mount.target === real || mount.target.startsWith(`${real}/`));
   if (mounted === undefined) return;
-  throw new SnapshotterError('failed-precondition', `${path} cannot be removed: ${mounted.target} is a mount point`, {
+  throw new CodedError('failed-precondition', `${path} cannot be removed: ${mounted.target} is a mount point`, {
     facts: { path, mountPoint: mounted.target },
     next: `run \`umount ${mounted.target}\``,
   });

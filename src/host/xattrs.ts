@@ -1,4 +1,4 @@
-import { errnoOf, SnapshotterError } from '../errors.js';
+import { errnoOf, CodedError } from '../errors.js';
 import { lgetxattr, llistxattr, lsetxattr } from './libc.js';
 
 /*
@@ -19,7 +19,7 @@ export function getXattr(path: string | Buffer, name: string): Buffer | undefine
 /**
  * The names of all attributes, sorted.
  *
- * @throws SnapshotterError `failed-precondition` for a name that is not UTF-8: reading it under another name would lose it.
+ * @throws CodedError `failed-precondition` for a name that is not UTF-8: reading it under another name would lose it.
  */
 export function listXattrs(path: string | Buffer): string[] {
   let list: Buffer;
@@ -40,7 +40,7 @@ function decode(list: Buffer, path: string | Buffer): string {
     return new TextDecoder('utf-8', { fatal: true, ignoreBOM: true }).decode(list);
   } catch (cause) {
     const message = `an extended attribute of ${path.toString()} has a name that is not UTF-8`;
-    throw new SnapshotterError('failed-precondition', message, { facts: { path: path.toString() }, cause });
+    throw new CodedError('failed-precondition', message, { facts: { path: path.toString() }, cause });
   }
 }
 

@@ -1,7 +1,7 @@
 import { link, lstat, readdir, readlink, rename, rm, stat, symlink } from 'node:fs/promises';
 import { join } from 'node:path';
 
-import { errnoOf, SnapshotterError } from '../errors.js';
+import { errnoOf, CodedError } from '../errors.js';
 import { verifyLayer, type Superblock } from '../erofs/index.js';
 import { publish, removeTree, setImmutable, syncFolder, temporaryBeside } from '../host/index.js';
 import { Slots } from '../jobs.js';
@@ -49,7 +49,7 @@ export async function publishAppliedLayer(
 /**
  * Makes the layer of another snapshot that of `folder` too, by a hard link: either can be removed without the other.
  *
- * @throws SnapshotterError `data-loss` when it is damaged, or was changed since it was converted; `not-found` when it is gone
+ * @throws CodedError `data-loss` when it is damaged, or was changed since it was converted; `not-found` when it is gone
  */
 export async function shareLayer(owner: string, layer: LayerRecord, folder: string): Promise<void> {
   const source = join(owner, layer.file);
@@ -61,12 +61,12 @@ export async function shareLayer(owner: string, layer: LayerRecord, folder: stri
 /**
  * Checks that a layer's file is there, whole, and the one that was recorded.
  *
- * @throws SnapshotterError `data-loss`, `not-found`
+ * @throws CodedError `data-loss`, `not-found`
  */
 export async function checkLayer(path: string, { uuid, blocks }: LayerRecord): Promise<void> {
   const superblock = await verifyLayer(path, uuid);
   if (superblock.blocks === blocks) return;
-  throw new SnapshotterError('data-loss', `the layer ${path} has ${superblock.blocks} blocks instead of ${blocks}`, {
+  throw new CodedError('data-loss', `the layer ${path} has ${superblock.blocks} blocks instead of ${blocks}`, {
     facts: { path },
     next: 'remove the image and pull it again',
   });
@@ -76,13 +76,13 @@ export async function checkLayer(path: string, { uuid, blocks }: LayerRecord): P
  * Checks as well that an image that Apply made was not written to since. Not for layers that nothing else can replace: a root that
  * was copied without its times is as good as before.
  *
- * @throws SnapshotterError `data-loss`, `not-found`
+ * @throws CodedError `data-loss`, `not-found`
  */
 export async function checkUnchanged(path: string, layer: LayerRecord): Promise<void> {
   await checkLayer(path, layer);
   const { applied } = layer;
   if (!applied || (await modificationTime(path)) === applied.modified) return;
-  throw new SnapshotterError('data-loss', `the layer ${path} was changed after it was made`, {
+  throw new CodedError('data-loss', `the layer ${path} was changed after it was made`, {
     facts: { path },
     next: 'remove the image and pull it again',
   });

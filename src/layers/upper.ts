@@ -1,5 +1,5 @@
 import { readdir } from 'node:fs/promises';
-import { SnapshotterError } from '../errors.js';
+import { CodedError } from '../errors.js';
 import { listXattrs } from '../host/index.js';
 
 /** The attributes in which an overlay keeps its notes: `trusted.overlay.*`, or `user.overlay.*` when it is mounted with `userxattr`. */
@@ -67,12 +67,12 @@ export class Holes {
     this.#most = most;
   }
 
-  /** @throws SnapshotterError `resource-exhausted` when they are more than the upper may have */
+  /** @throws CodedError `resource-exhausted` when they are more than the upper may have */
   add(path: Buffer, { size, blocks }: { readonly size: number; readonly blocks: number }): void {
     this.#bytes += Math.max(0, size - blocks * 512);
     if (this.#bytes <= this.#most) return;
     const message = `${JSON.stringify(path.toString())} is too large: files read as ${size} bytes and hold ${blocks * 512}`;
-    throw new SnapshotterError('resource-exhausted', `${message}, so that holes would fill the disk`, {
+    throw new CodedError('resource-exhausted', `${message}, so that holes would fill the disk`, {
       facts: { path: path.toString(), size, heldBytes: blocks * 512, mostHoleBytes: this.#most },
       next: 'remove that sparse file in the container, or give the container a larger disk',
     });

@@ -1,4 +1,4 @@
-import { SnapshotterError } from '../errors.js';
+import { CodedError } from '../errors.js';
 import { newestFirst, type NewestFirst } from '../vocabulary.js';
 import type { Database } from './database.js';
 import { abridged } from './keys.js';
@@ -33,7 +33,7 @@ export async function readChain({ level, snapshots }: Database, key: string): Pr
 function checkFirst(record: SnapshotRecord | undefined, key: string): ChainLink {
   if (record?.kind === 'committed') return record;
   const what = record ? `is ${record.kind}, not committed` : 'does not exist';
-  throw new SnapshotterError(record ? 'invalid-argument' : 'not-found', `the snapshot ${abridged(key)} ${what}`, {
+  throw new CodedError(record ? 'invalid-argument' : 'not-found', `the snapshot ${abridged(key)} ${what}`, {
     facts: { key },
     next: 'name a committed snapshot',
   });
@@ -48,7 +48,7 @@ function checkAncestor(
 ): ChainLink {
   if (record?.kind === 'committed' && !circle) return record;
   const what = circle ? 'is its own ancestor' : record ? `is ${record.kind}, not committed` : 'is missing';
-  throw new SnapshotterError('data-loss', `the parent ${abridged(key)} of ${abridged(child.key)} ${what}`, {
+  throw new CodedError('data-loss', `the parent ${abridged(key)} of ${abridged(child.key)} ${what}`, {
     facts: { key: child.key, parent: key },
     next: 'remove the snapshots above it and pull the image again',
   });

@@ -1,7 +1,7 @@
 import { stat } from 'node:fs/promises';
 import { join } from 'node:path';
-import type { SnapshotterError } from '../errors.js';
-import { asSnapshotterError, probeWriting } from '../host/index.js';
+import type { CodedError } from '../errors.js';
+import { asCodedError, probeWriting } from '../host/index.js';
 import type { Logger } from '../log.js';
 import { type Operation, logFiles, wasClosed, isLevelError } from '../leveldb/index.js';
 import {
@@ -53,7 +53,7 @@ export class Connection {
 
   /**
    * @param seen is shown every record that is there
-   * @throws SnapshotterError as `MetadataStore.open`
+   * @throws CodedError as `MetadataStore.open`
    */
   static async open(
     folder: string,
@@ -75,7 +75,7 @@ export class Connection {
     return this.#counters;
   }
 
-  /** Runs `work` on the open database. LevelDB's errors come out as SnapshotterErrors. */
+  /** Runs `work` on the open database. LevelDB's errors come out as `CodedError`s. */
   async use<T>(work: (database: Database) => Promise<T>): Promise<T> {
     for (let attempt = 0; ; attempt += 1) {
       const current = this.#database;
@@ -94,7 +94,7 @@ export class Connection {
    *
    * @returns why nothing can be written now
    */
-  async mend(): Promise<SnapshotterError | undefined> {
+  async mend(): Promise<CodedError | undefined> {
     if (!this.#failed) return undefined;
     try {
       await this.#reopen('undo');
@@ -176,14 +176,14 @@ export class Connection {
     return false;
   }
 
-  /** @throws SnapshotterError when LevelDB could not be opened: it needs space, and files of its own */
+  /** @throws CodedError when LevelDB could not be opened: it needs space, and files of its own */
   async #probe(): Promise<void> {
     try {
       let bytes = openingBytes;
       for (const name of await logFiles(this.folder)) bytes += (await stat(join(this.folder, name))).size;
       await probeWriting(this.folder, { bytes, files: openingFiles });
     } catch (error) {
-      throw asSnapshotterError(error, `writing in ${this.folder}`, this.folder);
+      throw asCodedError(error, `writing in ${this.folder}`, this.folder);
     }
   }
 }

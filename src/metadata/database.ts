@@ -1,5 +1,5 @@
 import { readdir } from 'node:fs/promises';
-import { errnoOf, SnapshotterError } from '../errors.js';
+import { errnoOf, CodedError } from '../errors.js';
 import { fromLevel as ofLevel, openTables, parseCounters, type Tables } from '../leveldb/index.js';
 
 const tables = ['snapshots', 'children', 'ids', 'meta'] as const;
@@ -48,7 +48,7 @@ export function countersOf(text: string | undefined): Counters | undefined {
 /**
  * Opens, and creates when the folder is absent or empty.
  *
- * @throws SnapshotterError `failed-precondition` when a process holds it, `data-loss` when it is damaged
+ * @throws CodedError `failed-precondition` when a process holds it, `data-loss` when it is damaged
  */
 export async function openDatabase(folder: string): Promise<{ database: Database; created: boolean }> {
   const created = await isNew(folder);
@@ -65,7 +65,7 @@ async function isNew(folder: string): Promise<boolean> {
     return !names.some((name) => /^(CURRENT|MANIFEST-.*|.*\.(ldb|sst|log))$/.test(name));
   } catch (error) {
     if (errnoOf(error) === 'ENOENT') return true;
-    throw new SnapshotterError('data-loss', `${folder} is not a folder that can be read`, {
+    throw new CodedError('data-loss', `${folder} is not a folder that can be read`, {
       facts: { path: folder },
       next: 'move it away; it is rebuilt from the snapshot.json files at the next start',
       cause: error,
@@ -74,18 +74,18 @@ async function isNew(folder: string): Promise<boolean> {
 }
 
 /** What a failed write means. The database itself is as good as its disk: that is mended, and the next write works. */
-export function fromWrite(error: unknown, folder: string): SnapshotterError {
+export function fromWrite(error: unknown, folder: string): CodedError {
   const failure = fromLevel(error, folder);
   if (failure.code === 'resource-exhausted' || failure.code === 'unavailable') return failure;
-  return new SnapshotterError('unavailable', `${folder} cannot be written: ${failure.message}`, {
+  return new CodedError('unavailable', `${folder} cannot be written: ${failure.message}`, {
     facts: failure.facts,
     next: 'look after the disk; the next call works once it can be written again',
     cause: error,
   });
 }
 
-/** What a LevelDB error means here. A SnapshotterError passes through. */
-export function fromLevel(error: unknown, folder: string): SnapshotterError {
+/** What a LevelDB error means here. A CodedError passes through. */
+export function fromLevel(error: unknown, folder: string): CodedError {
   return ofLevel(error, folder, {
     locked: 'stop the other daemon, or choose another root',
     damaged: 'restart the daemon: it moves the database aside and rebuilds it from the snapshot.json files',

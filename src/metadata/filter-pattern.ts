@@ -1,5 +1,5 @@
 import { RE2JS, RE2JSSyntaxException } from 're2js';
-import { SnapshotterError } from '../errors.js';
+import { CodedError } from '../errors.js';
 
 /** Characters of a pattern. */
 const longestPattern = 1024;
@@ -23,7 +23,7 @@ export class Patterns {
   }
 
   /**
-   * @returns whether any part of a text matches; throws SnapshotterError `deadline-exceeded` when the matching of all patterns
+   * @returns whether any part of a text matches; throws CodedError `deadline-exceeded` when the matching of all patterns
    *   took too long
    * @throws SyntaxError saying what is wrong with the pattern
    */
@@ -46,8 +46,8 @@ export class Patterns {
   }
 }
 
-function tooSlow(): SnapshotterError {
-  return new SnapshotterError('deadline-exceeded', `matching the filters took more than ${matchingMs / 1000} s`, {
+function tooSlow(): CodedError {
+  return new CodedError('deadline-exceeded', `matching the filters took more than ${matchingMs / 1000} s`, {
     next: 'give fewer and simpler patterns',
   });
 }

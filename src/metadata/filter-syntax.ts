@@ -1,4 +1,4 @@
-import { SnapshotterError } from '../errors.js';
+import { CodedError } from '../errors.js';
 
 /**
  * containerd's filter language:
@@ -30,15 +30,15 @@ const word = /(?![".,=!~/|])(?:(?!,)[\p{L}\p{M}\p{N}\p{P}\p{S}])+/uy;
 const simpleEscapes: Readonly<Record<string, number>> = { a: 7, b: 8, f: 12, n: 10, r: 13, t: 9, v: 11, '\\': 92 };
 const numericEscape = /[0-7]{3}|x[0-9A-Fa-f]{2}|u[0-9A-Fa-f]{4}|U[0-9A-Fa-f]{8}/y;
 
-/** @throws SnapshotterError `invalid-argument` with the position of what is wrong */
+/** @throws CodedError `invalid-argument` with the position of what is wrong */
 export function parseFilter(filter: string): Selector[] {
   return new Parser(filter).filter();
 }
 
 /** An error at a place in a filter; positions in messages count from 1. */
-export function filterError(filter: string, at: number, what: string, next = 'write field==value'): SnapshotterError {
+export function filterError(filter: string, at: number, what: string, next = 'write field==value'): CodedError {
   const shown = filter.length <= 200 ? filter : `${filter.slice(0, 200)}…`;
-  return new SnapshotterError('invalid-argument', `the filter ${JSON.stringify(shown)}, character ${at + 1}: ${what}`, {
+  return new CodedError('invalid-argument', `the filter ${JSON.stringify(shown)}, character ${at + 1}: ${what}`, {
     facts: { filter: shown, position: at + 1 },
     next,
   });
@@ -154,7 +154,7 @@ class Parser {
     return found;
   }
 
-  #error(what: string, next?: string): SnapshotterError {
+  #error(what: string, next?: string): CodedError {
     return filterError(this.#text, this.#at, what, next);
   }
 }

@@ -22,7 +22,7 @@ const mostFilters = 1000;
  * everything, and `~=` looks at it as ''; `name`, `kind` and `parent` are always present, even an empty parent.
  *
  * @param patterns whose limits hold for all these filters together
- * @throws SnapshotterError `invalid-argument` with the position when a filter or its pattern is malformed. What it returns
+ * @throws CodedError `invalid-argument` with the position when a filter or its pattern is malformed. What it returns
  *   throws `deadline-exceeded` when the patterns took too long.
  */
 export function compileFilters(filters: readonly string[], patterns = new Patterns()): Predicate {
@@ -43,7 +43,7 @@ export function compileFilters(filters: readonly string[], patterns = new Patter
  * What a filter asks for when it asks for one chain ID, and, as containerd does for what it wants to adopt, for one parent:
  * `labels."containerd.io/snapshot.ref"==X,parent=="Y"`. Undefined for a filter that lets others through too.
  *
- * @throws SnapshotterError as {@link compileFilters}
+ * @throws CodedError as {@link compileFilters}
  */
 export function refAskedFor(filter: string): { readonly ref: string; readonly parent: string | undefined } | undefined {
   const equal = (filter === '' ? [] : parseFilter(filter)).filter(({ operator }) => operator === '==');

@@ -1,4 +1,4 @@
-import { SnapshotterError } from '../errors.js';
+import { CodedError } from '../errors.js';
 import type { Labels } from '../vocabulary.js';
 
 /** The longest key or name, in bytes of UTF-8. */
@@ -21,21 +21,21 @@ const unpairedSurrogate = /\p{Cs}/u;
  * become paths, so `../../x` is a key like any other.
  *
  * @param what how the message calls it: "key", "name", "parent"
- * @throws SnapshotterError `invalid-argument`
+ * @throws CodedError `invalid-argument`
  */
 export function checkKey(text: string, what: string): void {
   const bytes = Buffer.byteLength(text);
   if (bytes === 0) {
-    throw new SnapshotterError('invalid-argument', `the ${what} is empty`, { next: `give a ${what}` });
+    throw new CodedError('invalid-argument', `the ${what} is empty`, { next: `give a ${what}` });
   }
   if (bytes > longestKeyBytes) {
-    throw new SnapshotterError('invalid-argument', `the ${what} ${abridged(text)} has ${bytes} bytes`, {
+    throw new CodedError('invalid-argument', `the ${what} ${abridged(text)} has ${bytes} bytes`, {
       facts: { bytes, limit: longestKeyBytes },
       next: `give a ${what} of at most ${longestKeyBytes} bytes`,
     });
   }
   if (text.includes(nul) || unpairedSurrogate.test(text)) {
-    throw new SnapshotterError('invalid-argument', `the ${what} ${abridged(text)} holds a character that no key can`, {
+    throw new CodedError('invalid-argument', `the ${what} ${abridged(text)} holds a character that no key can`, {
       next: 'leave out NUL and unpaired surrogates',
     });
   }
@@ -45,23 +45,23 @@ export function checkKey(text: string, what: string): void {
  * containerd's rule for labels: a key that is not empty, and at most 4096 bytes for key and value together. All of them must fit into
  * one message, or no Stat or List could answer with them.
  *
- * @throws SnapshotterError `invalid-argument` naming the label
+ * @throws CodedError `invalid-argument` naming the label
  */
 export function checkLabels(labels: Labels): void {
   let total = 0;
   for (const [key, value] of Object.entries(labels)) {
     if (key === '') {
-      throw new SnapshotterError('invalid-argument', 'a label has an empty key', { next: 'give every label a key' });
+      throw new CodedError('invalid-argument', 'a label has an empty key', { next: 'give every label a key' });
     }
     const bytes = Buffer.byteLength(key) + Buffer.byteLength(value);
     if (bytes > longestLabelBytes) {
-      throw new SnapshotterError('invalid-argument', `the label ${abridged(key)} has ${bytes} bytes with its value`, {
+      throw new CodedError('invalid-argument', `the label ${abridged(key)} has ${bytes} bytes with its value`, {
         facts: { label: key.slice(0, 64), bytes, limit: longestLabelBytes },
         next: `keep key and value together within ${longestLabelBytes} bytes`,
       });
     }
     if (unpairedSurrogate.test(key) || unpairedSurrogate.test(value)) {
-      throw new SnapshotterError('invalid-argument', `the label ${abridged(key)} holds an unpaired surrogate`, {
+      throw new CodedError('invalid-argument', `the label ${abridged(key)} holds an unpaired surrogate`, {
         facts: { label: key.slice(0, 64) },
         next: 'leave it out: it cannot be sent back',
       });
@@ -69,7 +69,7 @@ export function checkLabels(labels: Labels): void {
     total += bytes + labelOverheadBytes;
   }
   if (total <= mostLabelBytes) return;
-  throw new SnapshotterError('invalid-argument', `the labels take ${total} bytes together`, {
+  throw new CodedError('invalid-argument', `the labels take ${total} bytes together`, {
     facts: { bytes: total, limit: mostLabelBytes },
     next: `keep them within ${mostLabelBytes} bytes`,
   });

@@ -1,4 +1,4 @@
-import { SnapshotterError } from '../errors.js';
+import { CodedError } from '../errors.js';
 import type { Logger } from '../log.js';
 import { nanosecondsOf } from '../timestamps.js';
 import type { Operation } from '../leveldb/index.js';
@@ -40,7 +40,7 @@ export async function rebuildDatabase(
   const { database, created } = await openDatabase(folder);
   try {
     if (!created) {
-      throw new SnapshotterError('failed-precondition', `${folder} already holds a database`, {
+      throw new CodedError('failed-precondition', `${folder} already holds a database`, {
         facts: { path: folder },
         next: 'move it away before rebuilding',
       });

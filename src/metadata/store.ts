@@ -1,5 +1,5 @@
 import { AsyncLocalStorage } from 'node:async_hooks';
-import { SnapshotterError } from '../errors.js';
+import { CodedError } from '../errors.js';
 import { Slots } from '../jobs.js';
 import type { Logger } from '../log.js';
 import { snapshotRefLabel, type NewestFirst } from '../vocabulary.js';
@@ -44,7 +44,7 @@ export class MetadataStore {
   /**
    * Opens the database in `folder`, or creates it, and checks every record and index.
    *
-   * @throws SnapshotterError `data-loss` when it is damaged (then {@link rebuild}); `failed-precondition` when another
+   * @throws CodedError `data-loss` when it is damaged (then {@link rebuild}); `failed-precondition` when another
    *   process holds it or a newer release wrote it (then do not rebuild)
    */
   static async open(folder: string, log: Logger): Promise<MetadataStore> {
@@ -97,7 +97,7 @@ export class MetadataStore {
   /**
    * The committed snapshot `key` and its ancestors; empty for ''. One point in time.
    *
-   * @throws SnapshotterError `not-found` when `key` is absent, `invalid-argument` when it is not committed, `data-loss`
+   * @throws CodedError `not-found` when `key` is absent, `invalid-argument` when it is not committed, `data-loss`
    *   when an ancestor is missing or not committed, or the chain is a circle
    */
   chain(key: string): Promise<NewestFirst<ChainLink>> {
@@ -163,12 +163,12 @@ export class MetadataStore {
    */
   async exclusive<T>(reason: string, work: (tx: Transaction) => Promise<T>): Promise<T> {
     if (this.#closing) {
-      throw new SnapshotterError('unavailable', `the metadata is closing, ${reason} came too late`, {
+      throw new CodedError('unavailable', `the metadata is closing, ${reason} came too late`, {
         next: 'try again',
       });
     }
     if (this.#current.getStore()?.isOpen) {
-      throw new SnapshotterError('internal', `metadata: ${reason} asked for a transaction inside a transaction`);
+      throw new CodedError('internal', `metadata: ${reason} asked for a transaction inside a transaction`);
     }
     return this.#writer.run(async () => {
       const started = performance.now();

@@ -1,5 +1,5 @@
 import { z } from 'zod';
-import { SnapshotterError } from '../errors.js';
+import { CodedError } from '../errors.js';
 import { isDigest, listedOldestFirst, type Digest } from '../vocabulary.js';
 import { layersOf, recordFrom, type RecordFields, type Serve, type SnapshotRecord } from './record.js';
 
@@ -76,7 +76,7 @@ const storedRecord = z.strictObject({
  * Reads a stored record: the text of a snapshot.json or of a LevelDB value, or that text already parsed.
  *
  * @param where the file or key, for messages
- * @throws SnapshotterError `data-loss` naming `where` and the field; `failed-precondition` when a newer version wrote it
+ * @throws CodedError `data-loss` naming `where` and the field; `failed-precondition` when a newer version wrote it
  */
 export function parseRecord(json: unknown, where: string): SnapshotRecord {
   const value: unknown = typeof json === 'string' ? parseJson(json, where) : json;
@@ -154,7 +154,7 @@ function parseJson(text: string, where: string): unknown {
 function checkVersion(version: unknown, where: string): void {
   if (version === 1 || version === 2 || version === recordVersion) return;
   if (typeof version === 'number' && version > recordVersion) {
-    throw new SnapshotterError('failed-precondition', `${where} has format version ${version}`, {
+    throw new CodedError('failed-precondition', `${where} has format version ${version}`, {
       facts: { where, version, newestKnown: recordVersion },
       next: `run a release that knows it (this one knows up to ${recordVersion}), see UPGRADING.md`,
     });
@@ -162,8 +162,8 @@ function checkVersion(version: unknown, where: string): void {
   throw broken(where, `field "version": expected 1 to ${recordVersion}`);
 }
 
-function broken(where: string, detail: string, cause?: unknown): SnapshotterError {
-  return new SnapshotterError('data-loss', `the snapshot record ${where} cannot be read: ${detail}`, {
+function broken(where: string, detail: string, cause?: unknown): CodedError {
+  return new CodedError('data-loss', `the snapshot record ${where} cannot be read: ${detail}`, {
     facts: { where },
     next: 'restart the daemon to recover from the snapshot.json files, or remove the snapshot',
     cause,

@@ -1,4 +1,4 @@
-import { SnapshotterError } from '../errors.js';
+import { CodedError } from '../errors.js';
 import { type Operation, type Table } from '../leveldb/index.js';
 import { childKey, childRange, countersKey, idKey, type Counters, type Database } from './database.js';
 import { abridged, checkKey, checkLabels } from './keys.js';
@@ -32,13 +32,13 @@ export class Transaction {
   /** Changes of the index: `children` key → now there, or now gone. */
   readonly #childChanges = new Map<string, boolean>();
   readonly #idChanges = new Map<number, string | undefined>();
-  readonly #refusal: SnapshotterError | undefined;
+  readonly #refusal: CodedError | undefined;
   readonly #companions: Companion[] = [];
   #added = 0;
   #open = true;
 
   /** @param refusal why nothing can be written now: the first change throws it */
-  constructor(database: Database, counters: Counters, ids: Ids, refusal?: SnapshotterError) {
+  constructor(database: Database, counters: Counters, ids: Ids, refusal?: CodedError) {
     this.#refusal = refusal;
     this.#database = database;
     this.#counters = counters;
@@ -75,7 +75,7 @@ export class Transaction {
   }
 
   /**
-   * @throws SnapshotterError `already-exists` when the key is taken; `not-found` when the parent is missing;
+   * @throws CodedError `already-exists` when the key is taken; `not-found` when the parent is missing;
    *   `invalid-argument` when the parent is not committed, or key or labels are out of bounds
    */
   async insert(record: SnapshotRecord): Promise<void> {
@@ -93,7 +93,7 @@ export class Transaction {
    * Writes a record over the one with its key and id.
    *
    * @returns what is written, with its revision
-   * @throws SnapshotterError as `insert`, `not-found` when absent
+   * @throws CodedError as `insert`, `not-found` when absent
    */
   async replace(record: SnapshotRecord): Promise<SnapshotRecord> {
     this.#checkWritable();
@@ -122,7 +122,7 @@ export class Transaction {
     return after;
   }
 
-  /** @throws SnapshotterError `not-found`; `failed-precondition` when it has children */
+  /** @throws CodedError `not-found`; `failed-precondition` when it has children */
   async delete(key: string): Promise<void> {
     this.#checkWritable();
     const old = await this.#existing(key);
@@ -189,7 +189,7 @@ export class Transaction {
   async #existing(key: string): Promise<SnapshotRecord> {
     const record = await this.get(key);
     if (record) return record;
-    throw new SnapshotterError('not-found', `there is no snapshot ${abridged(key)}`, {
+    throw new CodedError('not-found', `there is no snapshot ${abridged(key)}`, {
       facts: { key },
       next: 'list the snapshots to see which there are',
     });
@@ -198,7 +198,7 @@ export class Transaction {
   async #checkFree(key: string): Promise<void> {
     const taken = await this.get(key);
     if (!taken) return;
-    throw new SnapshotterError('already-exists', `${abridged(key)} is taken by a snapshot of kind ${taken.kind}`, {
+    throw new CodedError('already-exists', `${abridged(key)} is taken by a snapshot of kind ${taken.kind}`, {
       facts: { key, id: taken.id, kind: taken.kind },
       next: 'choose another key, or remove that snapshot',
     });
@@ -213,13 +213,13 @@ export class Transaction {
     if (parent === '') return;
     const record = parent === key || parent === oldKey ? undefined : await this.get(parent);
     if (!record) {
-      throw new SnapshotterError('not-found', `the parent ${abridged(parent)} of ${abridged(key)} does not exist`, {
+      throw new CodedError('not-found', `the parent ${abridged(parent)} of ${abridged(key)} does not exist`, {
         facts: { key, parent },
         next: 'name a committed snapshot as parent',
       });
     }
     if (record.kind === 'committed') return;
-    throw new SnapshotterError('invalid-argument', `the parent ${abridged(parent)} is ${record.kind}, not committed`, {
+    throw new CodedError('invalid-argument', `the parent ${abridged(parent)} is ${record.kind}, not committed`, {
       facts: { key, parent, kind: record.kind },
       next: 'commit it first, or name a committed snapshot',
     });
@@ -228,7 +228,7 @@ export class Transaction {
   async #checkChildless(key: string): Promise<void> {
     const children = await this.children(key);
     if (children.length === 0) return;
-    throw new SnapshotterError('failed-precondition', `the snapshot ${abridged(key)} has ${children.length} children`, {
+    throw new CodedError('failed-precondition', `the snapshot ${abridged(key)} has ${children.length} children`, {
       facts: { key, children: children.slice(0, 10) },
       next: 'remove the children first',
     });
@@ -243,8 +243,8 @@ export class Transaction {
   }
 }
 
-function misuse(what: string): SnapshotterError {
-  return new SnapshotterError('internal', `metadata: ${what}`);
+function misuse(what: string): CodedError {
+  return new CodedError('internal', `metadata: ${what}`);
 }
 
 /** The order of LevelDB's keys. */

@@ -1,4 +1,4 @@
-import { SnapshotterError } from '../errors.js';
+import { CodedError } from '../errors.js';
 import { type Table } from '../leveldb/index.js';
 import {
   childKey,
@@ -22,7 +22,7 @@ const readAtOnce = 500;
  * without a word, so that it opened proves nothing.
  *
  * @param seen is shown every record
- * @throws SnapshotterError `data-loss` naming what does not fit; `failed-precondition` for a newer format
+ * @throws CodedError `data-loss` naming what does not fit; `failed-precondition` for a newer format
  */
 export async function verifyDatabase(
   database: Database,
@@ -73,7 +73,7 @@ async function checkIndexes(database: Database, records: readonly SnapshotRecord
 async function readCounters(database: Database, folder: string): Promise<Counters> {
   const [format, text] = await database.meta.getMany([formatKey, countersKey]);
   if (format !== undefined && Number(format) > formatVersion) {
-    throw new SnapshotterError('failed-precondition', `${folder} has format version ${format}`, {
+    throw new CodedError('failed-precondition', `${folder} has format version ${format}`, {
       facts: { path: folder, version: format, newestKnown: formatVersion },
       next: `run a release that knows it (this one knows up to ${formatVersion}), see UPGRADING.md`,
     });
@@ -90,8 +90,8 @@ async function count(sublevel: Table): Promise<number> {
   return entries;
 }
 
-function damaged(folder: string, detail: string): SnapshotterError {
-  return new SnapshotterError('data-loss', `${folder} is damaged: ${detail}`, {
+function damaged(folder: string, detail: string): CodedError {
+  return new CodedError('data-loss', `${folder} is damaged: ${detail}`, {
     facts: { path: folder },
     next: 'restart the daemon: it moves the database aside and rebuilds it from the snapshot.json files',
   });

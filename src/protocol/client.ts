@@ -1,6 +1,6 @@
 import { Metadata, type CallOptions, type Client, type MethodDefinition, type ServiceDefinition } from '@grpc/grpc-js';
 import type { PackageDefinition } from '@grpc/proto-loader';
-import { SnapshotterError } from '../errors.js';
+import { CodedError } from '../errors.js';
 import { definitionOf } from './definitions.js';
 import type { MethodsOf, RequestOf, ResponseOf, ServiceContract } from './service.js';
 
@@ -19,7 +19,7 @@ export interface StreamOptions {
 
 /** A call of many requests. */
 export interface Exchanges<Request, Response> {
-  /** @throws as `unary`; SnapshotterError `deadline-exceeded` when the server stalls, `unavailable` when it ends the call. */
+  /** @throws as `unary`; CodedError `deadline-exceeded` when the server stalls, `unavailable` when it ends the call. */
   send(request: Request): Promise<Response>;
   /** Ends the call; nothing that was answered is taken back. */
   close(): void;
@@ -64,7 +64,7 @@ export class ServiceClient<Methods> {
     });
   }
 
-  /** Leaving the loop cancels the call. @throws as `unary`; SnapshotterError `deadline-exceeded` when the server stalls. */
+  /** Leaving the loop cancels the call. @throws as `unary`; CodedError `deadline-exceeded` when the server stalls. */
   async *stream<Name extends MethodsOf<Methods, 'server-stream'>>(
     name: Name,
     request: RequestOf<Methods[Name]>,
@@ -93,8 +93,7 @@ export class ServiceClient<Methods> {
       }
     } catch (error) {
       if (signal?.aborted) throw signal.reason;
-      if (server.stalled)
-        throw new SnapshotterError('deadline-exceeded', `${path} sent nothing for ${stallMs / 1000} s`);
+      if (server.stalled) throw new CodedError('deadline-exceeded', `${path} sent nothing for ${stallMs / 1000} s`);
       throw error;
     } finally {
       clearTimeout(timer);
@@ -134,7 +133,7 @@ export class ServiceClient<Methods> {
           clearTimeout(timer);
         }
         const what = server.stalled ? `sent nothing for ${stallMs / 1000} s` : 'ended the call without an answer';
-        throw new SnapshotterError(server.stalled ? 'deadline-exceeded' : 'unavailable', `${path} ${what}`);
+        throw new CodedError(server.stalled ? 'deadline-exceeded' : 'unavailable', `${path} ${what}`);
       },
       close: () => {
         signal?.removeEventListener('abort', cancel);

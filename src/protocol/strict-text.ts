@@ -1,12 +1,12 @@
 import type { ServiceDefinition } from '@grpc/grpc-js';
 import protobuf from 'protobufjs';
-import { SnapshotterError } from '../errors.js';
+import { CodedError } from '../errors.js';
 
 /** What stands in the place of a request that cannot be taken as it was sent. */
 export class RefusedRequest {
-  readonly error: SnapshotterError;
+  readonly error: CodedError;
 
-  constructor(error: SnapshotterError) {
+  constructor(error: CodedError) {
     this.error = error;
   }
 }
@@ -22,7 +22,7 @@ export function withStrictText(definition: ServiceDefinition): ServiceDefinition
         // A message type decodes from a reader as well as from bytes.
         return method.requestDeserialize(new StrictReader(bytes) as unknown as Buffer) as unknown;
       } catch (error) {
-        if (error instanceof SnapshotterError) return new RefusedRequest(error);
+        if (error instanceof CodedError) return new RefusedRequest(error);
         throw error;
       }
     };
@@ -43,7 +43,7 @@ class StrictReader extends protobuf.BufferReader {
       return strictly.decode(this.bytes());
     } catch (cause) {
       const shown = JSON.stringify(text.slice(0, 100));
-      throw new SnapshotterError('invalid-argument', `the text ${shown} of the request is not UTF-8`, {
+      throw new CodedError('invalid-argument', `the text ${shown} of the request is not UTF-8`, {
         next: 'give keys, names and labels as UTF-8, without unpaired surrogates',
         cause,
       });

@@ -1,4 +1,4 @@
-import { SnapshotterError } from '../errors.js';
+import { CodedError } from '../errors.js';
 import type { Descriptor } from '../vocabulary.js';
 import type { Descriptor__Output as WireDescriptor } from './generated/containerd/types/Descriptor.js';
 import type { Timestamp__Output as Timestamp } from './generated/google/protobuf/Timestamp.js';
@@ -11,17 +11,17 @@ export type { Timestamp };
  */
 export type Int64 = string;
 
-/** @throws SnapshotterError `invalid-argument` when `value` is not exact as a JavaScript number; `what` names the field. */
+/** @throws CodedError `invalid-argument` when `value` is not exact as a JavaScript number; `what` names the field. */
 export function fromInt64(value: Int64, what: string): number {
   const number = Number(value);
   if (Number.isSafeInteger(number)) return number;
-  throw new SnapshotterError('invalid-argument', `${what} is ${value}, which is beyond 2^53`);
+  throw new CodedError('invalid-argument', `${what} is ${value}, which is beyond 2^53`);
 }
 
-/** @throws SnapshotterError `internal` when `value` is not a whole number or not exact; `what` names the field. */
+/** @throws CodedError `internal` when `value` is not a whole number or not exact; `what` names the field. */
 export function toInt64(value: number, what: string): Int64 {
   if (Number.isSafeInteger(value)) return value.toFixed(0);
-  throw new SnapshotterError('internal', `${what} is ${value}, which is not an exact whole number`);
+  throw new CodedError('internal', `${what} is ${value}, which is not an exact whole number`);
 }
 
 /** @param nanoseconds since the epoch */
@@ -32,7 +32,7 @@ export function toTimestamp(nanoseconds: bigint): Timestamp {
 
 const perSecond = 1_000_000_000n;
 
-/** @throws SnapshotterError `invalid-argument` when the size is beyond 2^53. */
+/** @throws CodedError `invalid-argument` when the size is beyond 2^53. */
 export function fromWireDescriptor(wire: WireDescriptor): Descriptor {
   const { mediaType, digest, annotations } = wire;
   return { mediaType, digest, size: fromInt64(wire.size, 'the size of the descriptor'), annotations };

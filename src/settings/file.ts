@@ -1,5 +1,5 @@
 import { readFile } from 'node:fs/promises';
-import { describeError, errnoOf, SnapshotterError } from '../errors.js';
+import { describeError, errnoOf, CodedError } from '../errors.js';
 import { similarTo } from '../similar.js';
 import { parseToml } from './toml.js';
 
@@ -8,7 +8,7 @@ import { parseToml } from './toml.js';
  *
  * @param optional whether it is read only when it exists: a usual place, not one that was named with `--config`
  * @returns undefined when the file does not exist and need not.
- * @throws SnapshotterError `invalid-argument` when it cannot be read or parsed.
+ * @throws CodedError `invalid-argument` when it cannot be read or parsed.
  */
 export async function readToml(
   path: string,
@@ -19,7 +19,7 @@ export async function readToml(
     text = await readFile(path, 'utf8');
   } catch (error) {
     if (optional && (errnoOf(error) === 'ENOENT' || errnoOf(error) === 'ENOTDIR')) return undefined;
-    throw new SnapshotterError('invalid-argument', `file ${path} cannot be read: ${describeError(error)}`, {
+    throw new CodedError('invalid-argument', `file ${path} cannot be read: ${describeError(error)}`, {
       facts: { path },
       next: optional ? 'make it readable, or move it away' : 'check the path given with --config',
       cause: error,

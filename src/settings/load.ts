@@ -1,5 +1,5 @@
 import type { z } from 'zod';
-import { SnapshotterError } from '../errors.js';
+import { CodedError } from '../errors.js';
 
 /** What every setting has; each program's table adds where it is given. */
 export interface Setting {
@@ -40,7 +40,7 @@ export type ValuesOf<Table extends Readonly<Record<string, Setting>>> = {
  * given nowhere and have no default are absent.
  *
  * @param expand applied to every text, before it is parsed
- * @throws SnapshotterError `invalid-argument` naming the source, the value and what is wrong with it.
+ * @throws CodedError `invalid-argument` naming the source, the value and what is wrong with it.
  */
 export function loadSettings<Name extends string, One extends Setting>(
   table: Readonly<Record<Name, One>>,
@@ -81,7 +81,7 @@ function validated(schema: z.ZodType, { source, value }: Found, expand: (text: s
   const result = schema.safeParse(typeof value === 'string' ? expand(value) : value);
   if (result.success) return result.data;
   const why = result.error.issues[0]?.message ?? 'is not valid';
-  throw new SnapshotterError('invalid-argument', `${source}: ${printed(value)} ${why}`, { facts: { source } });
+  throw new CodedError('invalid-argument', `${source}: ${printed(value)} ${why}`, { facts: { source } });
 }
 
 /** TOML knows no null and no undefined, so there is always something to show. */

@@ -1,8 +1,8 @@
 import { mkdir, writeFile } from 'node:fs/promises';
 
 import { chainIdOf } from '../chain-id.js';
-import { SnapshotterError } from '../errors.js';
-import { asSnapshotterError, diskUsage, syncFolder, wallClock } from '../host/index.js';
+import { CodedError } from '../errors.js';
+import { asCodedError, diskUsage, syncFolder, wallClock } from '../host/index.js';
 import { shareLayer, type HeldLayer, type LayerRecord } from '../layers/index.js';
 import type { CommittedRecord } from '../metadata/index.js';
 import { isoOf } from '../timestamps.js';
@@ -20,7 +20,7 @@ import { discardFolder, giveUp } from './trash.js';
  * parent already, or is put there, as a snapshot under a name of its own. Returns when there is no such layer, and the snapshot
  * must be prepared as any other.
  *
- * @throws SnapshotterError `already-exists` when a List for this chain ID and parent finds the layer; as `usableParent`
+ * @throws CodedError `already-exists` when a List for this chain ID and parent finds the layer; as `usableParent`
  */
 export async function refuseWhatIsHere(context: Context, request: CreateRequest): Promise<void> {
   const named = labelledLayer(request.labels, context.log);
@@ -70,8 +70,8 @@ async function mustNotBeThere(context: Context, named: LabelledLayer, request: C
   }
 }
 
-function alreadyHere({ ref }: LabelledLayer, name: string): SnapshotterError {
-  return new SnapshotterError('already-exists', `the layer ${ref} is here: snapshot ${JSON.stringify(name)}`, {
+function alreadyHere({ ref }: LabelledLayer, name: string): CodedError {
+  return new CodedError('already-exists', `the layer ${ref} is here: snapshot ${JSON.stringify(name)}`, {
     facts: { ref, name },
     next: 'list the committed snapshots with this label and parent, and use what is found',
   });
@@ -116,7 +116,7 @@ async function shareOn(
     return key;
   } catch (error) {
     await giveUp(context, key, id);
-    throw asSnapshotterError(error, `sharing the layer ${diffId}`, paths.root);
+    throw asCodedError(error, `sharing the layer ${diffId}`, paths.root);
   }
 }
 
@@ -175,14 +175,10 @@ async function recordOf({ paths }: Context, { id, key, layer, parent, request }:
 function insert({ store }: Context, record: CommittedRecord, parent: CommittedRecord | undefined): Promise<void> {
   return store.exclusive('share a layer', async (tx) => {
     if (parent && (await usableParent(tx, parent.key)).id !== parent.id) {
-      throw new SnapshotterError(
-        'unavailable',
-        `parent snapshot ${JSON.stringify(parent.key)} was replaced meanwhile`,
-        {
-          facts: { parent: parent.key },
-          next: 'prepare the snapshot again',
-        },
-      );
+      throw new CodedError('unavailable', `parent snapshot ${JSON.stringify(parent.key)} was replaced meanwhile`, {
+        facts: { parent: parent.key },
+        next: 'prepare the snapshot again',
+      });
     }
     await mustBeFree(tx, record.key, 'name');
     await tx.insert(record);

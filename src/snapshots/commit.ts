@@ -1,9 +1,9 @@
 import { rm } from 'node:fs/promises';
 
 import { convertDirectory, snapshotUuid, type ConvertDirectoryOptions } from '../erofs/index.js';
-import { SnapshotterError } from '../errors.js';
+import { CodedError } from '../errors.js';
 import {
-  asSnapshotterError,
+  asCodedError,
   diskUsage,
   exists,
   PrivateMounts,
@@ -81,7 +81,7 @@ export async function commitSnapshot(context: Context, request: CommitRequest): 
       await recordCommit(context, published, request);
     } catch (error) {
       await withdraw(context, located);
-      throw asSnapshotterError(error, `committing ${JSON.stringify(request.key)}`, located.folder.path);
+      throw asCodedError(error, `committing ${JSON.stringify(request.key)}`, located.folder.path);
     }
     await reclaim(context, located.folder);
   });
@@ -93,7 +93,7 @@ async function locate(context: Context, request: CommitRequest): Promise<Located
   await mustBeFree(store, request.name, 'name');
   const record = await existing(store, request.key);
   if (record.kind !== 'active') {
-    throw new SnapshotterError(
+    throw new CodedError(
       'failed-precondition',
       `snapshot ${JSON.stringify(record.key)} is ${record.kind}, not active`,
       {
@@ -109,11 +109,11 @@ async function locate(context: Context, request: CommitRequest): Promise<Located
   return { record, folder, parent, source: await locateSource(record, folder, parent) };
 }
 
-/** @throws SnapshotterError `invalid-argument` when the snapshot already stands on another parent */
+/** @throws CodedError `invalid-argument` when the snapshot already stands on another parent */
 function parentAtCommit(record: ActiveRecord, given: string): string {
   if (given === '' || given === record.parent) return record.parent;
   if (record.parent === '') return given;
-  throw new SnapshotterError(
+  throw new CodedError(
     'invalid-argument',
     `snapshot ${JSON.stringify(record.key)} stands on ${JSON.stringify(record.parent)} and cannot be committed on ${JSON.stringify(given)}`,
     { facts: { key: record.key, parent: record.parent }, next: 'name its own parent, or none' },
@@ -124,7 +124,7 @@ function parentAtCommit(record: ActiveRecord, given: string): string {
  * Block mode when the snapshot has a writable layer: what the guest wrote is the `upper/` in it. Else a layer that Apply
  * published, else overlay mode: `fs/`.
  *
- * @throws SnapshotterError `failed-precondition` for a container whose writable layer is lost (`fs/` would make an empty layer
+ * @throws CodedError `failed-precondition` for a container whose writable layer is lost (`fs/` would make an empty layer
  *   of it), and for what another differ unpacked for a parent, whether that was named at Prepare or only at Commit
  */
 async function locateSource(record: ActiveRecord, folder: SnapshotFolder, parent: string): Promise<Source> {
@@ -138,16 +138,16 @@ async function locateSource(record: ActiveRecord, folder: SnapshotFolder, parent
   return { kind: 'folder', path: folder.upper };
 }
 
-function writableLost({ key }: ContainerRecord, path: string): SnapshotterError {
-  return new SnapshotterError(
+function writableLost({ key }: ContainerRecord, path: string): CodedError {
+  return new CodedError(
     'failed-precondition',
     `snapshot ${JSON.stringify(key)} cannot be committed: its writable layer ${path} is missing`,
     { facts: { key, path }, next: 'put the file back, or remove this snapshot' },
   );
 }
 
-function foreignUnpack(record: ActiveRecord, parent: string): SnapshotterError {
-  return new SnapshotterError(
+function foreignUnpack(record: ActiveRecord, parent: string): CodedError {
+  return new CodedError(
     'failed-precondition',
     `snapshot ${JSON.stringify(record.key)} was unpacked by another differ, which loses the files that its layer deletes`,
     {

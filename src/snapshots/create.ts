@@ -2,7 +2,7 @@ import { mkdir, writeFile } from 'node:fs/promises';
 
 import { chainRootAttributes } from '../erofs/index.js';
 import { writableLayerLimits } from '../ext4/index.js';
-import { asSnapshotterError, syncFolder, wallClock } from '../host/index.js';
+import { asCodedError, syncFolder, wallClock } from '../host/index.js';
 import {
   checkKey,
   checkLabels,
@@ -66,7 +66,7 @@ export async function createSnapshot(context: Context, role: Role, request: Crea
       await insert(context, record);
     } catch (error) {
       await giveUp(context, request.key, id);
-      throw asSnapshotterError(error, `preparing ${JSON.stringify(request.key)}`, context.paths.root);
+      throw asCodedError(error, `preparing ${JSON.stringify(request.key)}`, context.paths.root);
     }
     if (record.role === 'extract') context.expectLayer(expectedLayerOf(context, record));
     return render(record.serve, id, context.paths);

@@ -1,4 +1,4 @@
-import { SnapshotterError } from '../errors.js';
+import { CodedError } from '../errors.js';
 import { temporaryBeside, wallClock } from '../host/index.js';
 import {
   keepLayer,
@@ -24,14 +24,14 @@ const upperdir = 'upperdir=';
  * Finds the extract snapshot whose Prepare gave these mounts. containerd passes them on as they were, or turns the lone bind
  * into an overlay with only an `upperdir=`.
  *
- * @throws SnapshotterError `not-mine` when no path of the list lies below our root; `invalid-argument` when the list mixes
+ * @throws CodedError `not-mine` when no path of the list lies below our root; `invalid-argument` when the list mixes
  *   ours with others or leaves the root by `..`; `not-found`, `failed-precondition` when the snapshot cannot take a layer
  */
 export async function findExtractTarget(context: Context, mounts: readonly Mount[]): Promise<ExtractTarget> {
   const id = extractId(context, mounts);
   const record = await context.store.byId(id);
   if (!record) {
-    throw new SnapshotterError('not-found', `the mounts are those of snapshot ${id}, which does not exist`, {
+    throw new CodedError('not-found', `the mounts are those of snapshot ${id}, which does not exist`, {
       facts: { id },
       next: 'prepare the layer again',
     });
@@ -80,7 +80,7 @@ function whileExtracting<T>({ keys, store }: Context, key: string, id: number, w
     const record = await existing(store, key);
     mustTakeLayers(record);
     if (record.id === id) return work();
-    throw new SnapshotterError('not-found', `snapshot ${JSON.stringify(key)} was removed while its layer was applied`, {
+    throw new CodedError('not-found', `snapshot ${JSON.stringify(key)} was removed while its layer was applied`, {
       facts: { key, id },
       next: 'apply the layer to the mounts of the new snapshot',
     });
@@ -142,7 +142,7 @@ async function adopt(context: Context, record: ExtractRecord, digest: Digest): P
 function mustTakeLayers(record: SnapshotRecord): asserts record is ExtractRecord {
   mustBeSound(record);
   if (record.kind === 'active' && record.role === 'extract') return;
-  throw new SnapshotterError(
+  throw new CodedError(
     'failed-precondition',
     `snapshot ${JSON.stringify(record.key)} is not one to extract a layer into`,
     {
@@ -155,25 +155,21 @@ function mustTakeLayers(record: SnapshotRecord): asserts record is ExtractRecord
 function extractId({ paths }: Context, mounts: readonly Mount[]): number {
   const named = mounts.flatMap(pathsNamedBy);
   if (!named.some((path) => claimsToBeBelow(path, paths.root))) {
-    throw new SnapshotterError('not-mine', 'these mounts are not of this snapshotter', {
+    throw new CodedError('not-mine', 'these mounts are not of this snapshotter', {
       facts: { mounts: mounts.map(({ type, source }) => `${type} ${source}`) },
     });
   }
   const outside = named.find((path) => !paths.contains(path));
   if (outside !== undefined) {
-    throw new SnapshotterError(
-      'invalid-argument',
-      `the mounts name ${JSON.stringify(outside)}, outside ${paths.root}`,
-      {
-        facts: { path: outside, root: paths.root },
-        next: 'pass on the mounts that Prepare answered, unchanged',
-      },
-    );
+    throw new CodedError('invalid-argument', `the mounts name ${JSON.stringify(outside)}, outside ${paths.root}`, {
+      facts: { path: outside, root: paths.root },
+      next: 'pass on the mounts that Prepare answered, unchanged',
+    });
   }
   const only = named.length === 1 ? named[0] : undefined;
   const id = only === undefined ? undefined : paths.idOfUpper(only);
   if (id !== undefined) return id;
-  throw new SnapshotterError('invalid-argument', `a layer cannot be applied to ${named.join(', ')}`, {
+  throw new CodedError('invalid-argument', `a layer cannot be applied to ${named.join(', ')}`, {
     facts: { paths: named },
     next: 'apply it to the mounts of a snapshot whose key\'s last path part starts with "extract-"',
   });

@@ -38,7 +38,7 @@ const turnMs = 10;
  * containerd's question for what it may adopt, one filter for a chain ID and a parent, is answered with what a Prepare with that
  * chain ID would find, and nothing that is damaged or another namespace's own.
  *
- * @throws SnapshotterError `invalid-argument` for a filter that cannot be parsed, before the first one is given;
+ * @throws CodedError `invalid-argument` for a filter that cannot be parsed, before the first one is given;
  *   `deadline-exceeded` when matching the filters' patterns takes too long
  */
 export async function* listSnapshots(

@@ -12,8 +12,8 @@ import {
   type MergePlan,
   type MergeRules,
 } from '../erofs/index.js';
-import { describeError, isCode, SnapshotterError } from '../errors.js';
-import { asSnapshotterError, exists, publishTogether, syncFolder, temporaryBeside } from '../host/index.js';
+import { describeError, isCode, CodedError } from '../errors.js';
+import { asCodedError, exists, publishTogether, syncFolder, temporaryBeside } from '../host/index.js';
 import { Jobs, type Slots } from '../jobs.js';
 import { KeyLocks } from '../key-locks.js';
 import { manifestLine } from '../layers/index.js';
@@ -57,7 +57,7 @@ export class MergedImages {
    *
    * @param owner folder of the chain's newest snapshot
    * @param layers paths of the chain's layers, two or more
-   * @throws SnapshotterError when the merge failed for a reason that may pass (disk full, deadline, damaged layer): such a
+   * @throws CodedError when the merge failed for a reason that may pass (disk full, deadline, damaged layer): such a
    *   failure must not decide for ever how a snapshot is served
    */
   async ensure(owner: SnapshotFolder, layers: OldestFirst<string>): Promise<MergeOutcome> {
@@ -69,7 +69,7 @@ export class MergedImages {
   /**
    * For a snapshot that is served as `plan` says, for ever: by files that an older release may have merged by older rules.
    *
-   * @throws SnapshotterError as `ensure`
+   * @throws CodedError as `ensure`
    */
   async ensureAsRecorded(owner: SnapshotFolder, layers: OldestFirst<string>, plan: MergePlan): Promise<MergeOutcome> {
     if (this.#checked[plan.rules].has(owner.id) && (await isReady(owner.mergedBy(plan.rules)))) {
@@ -213,7 +213,7 @@ export class MergedImages {
       ]);
       return made.plan;
     } catch (error) {
-      throw asSnapshotterError(error, 'merging layers', owner.path);
+      throw asCodedError(error, 'merging layers', owner.path);
     } finally {
       for (const path of [image, manifest, disk, ...inlays.values()]) await rm(path, { force: true });
     }
@@ -225,10 +225,10 @@ async function makeUnlessThere(owner: SnapshotFolder, folder: MergedFolder): Pro
   await syncFolder(owner.path);
 }
 
-/** The layers above which a merged image has inlays, as its manifest tells. @throws SnapshotterError as a file that cannot be read */
+/** The layers above which a merged image has inlays, as its manifest tells. @throws CodedError as a file that cannot be read */
 export async function inlaysIn(folder: MergedFolder): Promise<readonly number[]> {
   const text = await readFile(folder.manifest, 'utf8').catch((error: unknown) => {
-    throw asSnapshotterError(error, 'reading how layers were merged', folder.path);
+    throw asCodedError(error, 'reading how layers were merged', folder.path);
   });
   return [...text.matchAll(/^blob:inlay-(\d+)\.erofs$/gm)].map(([, above]) => Number(above));
 }
@@ -252,7 +252,7 @@ function manifestOf(devices: OldestFirst<string>): string {
  * to serving them one by one. Killed from outside (out of memory, say) it may do better the next time.
  */
 function isImpossible(error: unknown): boolean {
-  if (!(error instanceof SnapshotterError)) return false;
+  if (!(error instanceof CodedError)) return false;
   if (error.code === 'failed-precondition') return true;
   if (error.code !== 'internal') return false;
   const { exitCode, signal, stderr } = error.facts;

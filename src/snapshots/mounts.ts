@@ -1,4 +1,4 @@
-import { SnapshotterError } from '../errors.js';
+import { CodedError } from '../errors.js';
 import { exists } from '../host/index.js';
 import type { ImageServe } from '../metadata/index.js';
 import type { Mount } from '../vocabulary.js';
@@ -9,21 +9,17 @@ import { filesOf, pathsOf, render } from './serve.js';
 /**
  * The answer that Prepare or View gave, again, once all that it names was found to be there and to fit.
  *
- * @throws SnapshotterError `not-found`; `failed-precondition` when the snapshot is committed or quarantined, or a file of its
+ * @throws CodedError `not-found`; `failed-precondition` when the snapshot is committed or quarantined, or a file of its
  *   answer is missing; as `MergedImages.ensure` when its merged image must be made again and cannot be now
  */
 export async function mountsOf(context: Context, key: string): Promise<readonly Mount[]> {
   const { store, paths } = context;
   const record = await existing(store, key);
   if (record.kind === 'committed') {
-    throw new SnapshotterError(
-      'failed-precondition',
-      `snapshot ${JSON.stringify(key)} is committed and has no mounts`,
-      {
-        facts: { key },
-        next: 'prepare or view a snapshot on top of it',
-      },
-    );
+    throw new CodedError('failed-precondition', `snapshot ${JSON.stringify(key)} is committed and has no mounts`, {
+      facts: { key },
+      next: 'prepare or view a snapshot on top of it',
+    });
   }
   mustBeSound(record);
   const { serve } = record;
@@ -49,8 +45,8 @@ async function mustBeThere(key: string, files: readonly string[]): Promise<void>
   for (const path of files) if (!(await exists(path))) throw cannotBeServed(key, `${path} is missing`);
 }
 
-function cannotBeServed(key: string, why: string): SnapshotterError {
-  return new SnapshotterError('failed-precondition', `snapshot ${JSON.stringify(key)} cannot be served: ${why}`, {
+function cannotBeServed(key: string, why: string): CodedError {
+  return new CodedError('failed-precondition', `snapshot ${JSON.stringify(key)} cannot be served: ${why}`, {
     facts: { key },
     next: 'remove this snapshot and its image, then pull the image again',
   });

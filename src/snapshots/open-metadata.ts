@@ -1,6 +1,6 @@
 import { readdir, readFile, rename } from 'node:fs/promises';
 
-import { isCode, SnapshotterError } from '../errors.js';
+import { isCode, CodedError } from '../errors.js';
 import { removeTree, syncFolder } from '../host/index.js';
 import { Slots } from '../jobs.js';
 import type { Logger } from '../log.js';
@@ -113,15 +113,15 @@ export async function snapshotIds(paths: RootPaths): Promise<readonly number[]> 
   return ids.sort((left, right) => left - right);
 }
 
-/** @throws SnapshotterError `data-loss` when there is no record in the folder, or it is not one of that folder */
+/** @throws CodedError `data-loss` when there is no record in the folder, or it is not one of that folder */
 export async function readRecordFile(paths: RootPaths, id: number): Promise<SnapshotRecord> {
   const file = paths.snapshot(id).record;
   const text = await readFile(file, 'utf8').catch((cause: unknown) => {
-    throw new SnapshotterError('data-loss', `${file} cannot be read`, { facts: { path: file }, cause });
+    throw new CodedError('data-loss', `${file} cannot be read`, { facts: { path: file }, cause });
   });
   const record = parseRecord(text, file);
   if (record.id === id) return record;
-  throw new SnapshotterError('data-loss', `${file} is the record of snapshot ${record.id}`, {
+  throw new CodedError('data-loss', `${file} is the record of snapshot ${record.id}`, {
     facts: { path: file, id: record.id },
     next: 'move the folder back to where its record says',
   });

@@ -1,8 +1,8 @@
 import { chmod, lstat, open, readdir, stat, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 
-import { errnoOf, SnapshotterError } from '../errors.js';
-import { asSnapshotterError, makeFolder, syncFile, syncFolder } from '../host/index.js';
+import { errnoOf, CodedError } from '../errors.js';
+import { asCodedError, makeFolder, syncFile, syncFolder } from '../host/index.js';
 import type { Logger } from '../log.js';
 import { MetadataStore } from '../metadata/index.js';
 import { readRecordFile, snapshotIds } from './open-metadata.js';
@@ -23,7 +23,7 @@ const boltMagic = 0xed0cdaed;
  * default path, folders and markers: whatever is not surely ours is refused before anything in it is changed. A root of a
  * release without the marker is recognised by its records, and marked; an empty one becomes ours.
  *
- * @throws SnapshotterError `failed-precondition` for a root that is another program's or user's, or cannot be made
+ * @throws CodedError `failed-precondition` for a root that is another program's or user's, or cannot be made
  */
 export async function claimRoot(paths: RootPaths, log: Logger): Promise<void> {
   const { root } = paths;
@@ -45,7 +45,7 @@ export async function claimRoot(paths: RootPaths, log: Logger): Promise<void> {
     await syncFolder(root);
     if (names.size > 0) log.info({ root }, "marked the root as this program's");
   } catch (error) {
-    throw asSnapshotterError(error, `looking at the root ${root}`, root);
+    throw asCodedError(error, `looking at the root ${root}`, root);
   }
 }
 
@@ -125,8 +125,8 @@ async function lstatOrNone(path: string) {
   }
 }
 
-function notOurs(root: string, why: string): SnapshotterError {
-  return new SnapshotterError(
+function notOurs(root: string, why: string): CodedError {
+  return new CodedError(
     'failed-precondition',
     `the root ${root} is not this program's, and nothing in it was changed: ${why}`,
     {
@@ -136,13 +136,9 @@ function notOurs(root: string, why: string): SnapshotterError {
   );
 }
 
-function wrongOwner(root: string, uid: number, me: number): SnapshotterError {
-  return new SnapshotterError(
-    'failed-precondition',
-    `the root ${root} belongs to user ${uid}, and this is user ${me}`,
-    {
-      facts: { root, owner: uid, user: me },
-      next: `give it to this user ("chown ${me} ${root}") when it is meant for this program, or choose another root (--root)`,
-    },
-  );
+function wrongOwner(root: string, uid: number, me: number): CodedError {
+  return new CodedError('failed-precondition', `the root ${root} belongs to user ${uid}, and this is user ${me}`, {
+    facts: { root, owner: uid, user: me },
+    next: `give it to this user ("chown ${me} ${root}") when it is meant for this program, or choose another root (--root)`,
+  });
 }

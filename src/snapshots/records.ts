@@ -1,6 +1,6 @@
 import { readFile, rm } from 'node:fs/promises';
 
-import { SnapshotterError } from '../errors.js';
+import { CodedError } from '../errors.js';
 import { publishStaged, stageFile, writeFileDurably } from '../host/index.js';
 import {
   abridged,
@@ -56,11 +56,11 @@ export async function refreshRecordFile(context: Pick<Context, 'paths'>, record:
   if (written !== serializeRecord(record)) await writeRecordFile(context, record);
 }
 
-/** @throws SnapshotterError `not-found` */
+/** @throws CodedError `not-found` */
 export async function existing(store: Pick<Transaction, 'get'>, key: string): Promise<SnapshotRecord> {
   const record = await store.get(key);
   if (record) return record;
-  throw new SnapshotterError('not-found', `snapshot ${abridged(key)} does not exist`, {
+  throw new CodedError('not-found', `snapshot ${abridged(key)} does not exist`, {
     facts: { key },
     next: 'list what exists with "ctr snapshots ls"',
   });
@@ -74,43 +74,35 @@ export async function isRecorded(store: Pick<Transaction, 'get'>, key: string, i
   return (await store.get(key))?.id === id;
 }
 
-/** @throws SnapshotterError `already-exists` */
+/** @throws CodedError `already-exists` */
 export async function mustBeFree(store: Pick<Transaction, 'get'>, key: string, what: string): Promise<void> {
   const taken = await store.get(key);
   if (!taken) return;
-  throw new SnapshotterError(
-    'already-exists',
-    `${what} ${abridged(key)} is taken by snapshot ${taken.id} (${taken.kind})`,
-    {
-      facts: { key, id: taken.id, kind: taken.kind },
-      next: 'choose another, or remove that snapshot first',
-    },
-  );
+  throw new CodedError('already-exists', `${what} ${abridged(key)} is taken by snapshot ${taken.id} (${taken.kind})`, {
+    facts: { key, id: taken.id, kind: taken.kind },
+    next: 'choose another, or remove that snapshot first',
+  });
 }
 
 /**
  * The parent a new snapshot may stand on.
  *
- * @throws SnapshotterError `not-found`, `invalid-argument` when it is not committed, `failed-precondition` when it is
+ * @throws CodedError `not-found`, `invalid-argument` when it is not committed, `failed-precondition` when it is
  *   quarantined
  */
 export async function usableParent(store: Pick<Transaction, 'get'>, parent: string): Promise<CommittedRecord> {
   const record = await store.get(parent);
   if (!record) {
-    throw new SnapshotterError('not-found', `parent snapshot ${abridged(parent)} does not exist`, {
+    throw new CodedError('not-found', `parent snapshot ${abridged(parent)} does not exist`, {
       facts: { parent },
       next: 'pull the image again, or name a committed snapshot',
     });
   }
   if (record.kind !== 'committed') {
-    throw new SnapshotterError(
-      'invalid-argument',
-      `parent snapshot ${abridged(parent)} is ${record.kind}, not committed`,
-      {
-        facts: { parent, kind: record.kind },
-        next: 'commit it first, or name a committed snapshot',
-      },
-    );
+    throw new CodedError('invalid-argument', `parent snapshot ${abridged(parent)} is ${record.kind}, not committed`, {
+      facts: { parent, kind: record.kind },
+      next: 'commit it first, or name a committed snapshot',
+    });
   }
   mustBeSound(record);
   return record;
@@ -119,7 +111,7 @@ export async function usableParent(store: Pick<Transaction, 'get'>, parent: stri
 /**
  * The layers of the committed snapshot `parent` and of those below it.
  *
- * @throws SnapshotterError `failed-precondition` when a snapshot of the chain is quarantined
+ * @throws CodedError `failed-precondition` when a snapshot of the chain is quarantined
  */
 export async function layersOfChain(
   { store }: Pick<Context, 'store'>,
@@ -132,15 +124,11 @@ export async function layersOfChain(
   return oldestFirst(newestFirst(places));
 }
 
-/** @throws SnapshotterError `failed-precondition` when the snapshot was quarantined at start */
+/** @throws CodedError `failed-precondition` when the snapshot was quarantined at start */
 export function mustBeSound<Some extends SnapshotRecord>(record: Some): asserts record is Extract<Some, SoundRecord> {
   if (record.quarantine === undefined) return;
-  throw new SnapshotterError(
-    'failed-precondition',
-    `snapshot ${abridged(record.key)} cannot be used: ${record.quarantine}`,
-    {
-      facts: { key: record.key, id: record.id },
-      next: 'remove it and what stands on it, then pull the image again',
-    },
-  );
+  throw new CodedError('failed-precondition', `snapshot ${abridged(record.key)} cannot be used: ${record.quarantine}`, {
+    facts: { key: record.key, id: record.id },
+    next: 'remove it and what stands on it, then pull the image again',
+  });
 }

@@ -1,7 +1,7 @@
 import { rename } from 'node:fs/promises';
 
-import { SnapshotterError } from '../errors.js';
-import { asSnapshotterError } from '../host/index.js';
+import { CodedError } from '../errors.js';
+import { asCodedError } from '../host/index.js';
 import type { Context } from './context.js';
 import { existing, isRecorded } from './records.js';
 import { moveToTrash } from './trash.js';
@@ -10,7 +10,7 @@ import { moveToTrash } from './trash.js';
  * Moves the folder to the trash, then forgets the record. A crash in between leaves a record whose folder is in the trash, by
  * which the next start knows that it was being removed.
  *
- * @throws SnapshotterError `not-found`; `failed-precondition` when other snapshots stand on it
+ * @throws CodedError `not-found`; `failed-precondition` when other snapshots stand on it
  */
 export async function removeSnapshot(context: Context, key: string): Promise<void> {
   await context.keys.run(key, async () => {
@@ -24,8 +24,8 @@ export async function removeSnapshot(context: Context, key: string): Promise<voi
       });
     } catch (error) {
       if (trashed !== undefined) await putBack(context, key, id, trashed);
-      else if (!(error instanceof SnapshotterError)) context.unsettled.add(id);
-      throw asSnapshotterError(error, `removing ${JSON.stringify(key)}`, context.paths.root);
+      else if (!(error instanceof CodedError)) context.unsettled.add(id);
+      throw asCodedError(error, `removing ${JSON.stringify(key)}`, context.paths.root);
     }
     context.merged.forget(id);
     context.layers.remove(id);
@@ -44,7 +44,7 @@ async function putBack(context: Context, key: string, id: number, trashed: strin
 
 function refuseChildren(key: string, children: readonly string[]): void {
   if (children.length === 0) return;
-  throw new SnapshotterError('failed-precondition', `snapshot ${JSON.stringify(key)} has ${children.length} children`, {
+  throw new CodedError('failed-precondition', `snapshot ${JSON.stringify(key)} has ${children.length} children`, {
     facts: { key, children: children.slice(0, 10) },
     next: `remove them first, beginning with ${JSON.stringify(children[0])}`,
   });

@@ -1,4 +1,4 @@
-import { SnapshotterError } from '../errors.js';
+import { CodedError } from '../errors.js';
 import { quiescedLabel, type Labels } from '../vocabulary.js';
 import type { Role } from './serve.js';
 
@@ -27,14 +27,14 @@ export function roleOfPrepare(key: string): Exclude<Role, 'view'> {
 
 /**
  * @returns bytes, or undefined when the label is not given
- * @throws SnapshotterError `invalid-argument` when it is not a whole number within the limits
+ * @throws CodedError `invalid-argument` when it is not a whole number within the limits
  */
 export function writableBytesOf(labels: Labels, limits: { minimum: number; maximum: number }): number | undefined {
   const text = labels[maxSizeLabel];
   if (text === undefined) return undefined;
   const bytes = /^[0-9]{1,16}$/.test(text) ? Number(text) : Number.NaN;
   if (bytes >= limits.minimum && bytes <= limits.maximum) return bytes;
-  throw new SnapshotterError(
+  throw new CodedError(
     'invalid-argument',
     `label ${maxSizeLabel}=${JSON.stringify(text.slice(0, 64))} is not a usable size`,
     {
@@ -60,7 +60,7 @@ const oneLabelPath = 'labels.';
  * The labels after an Update with a field mask. No path, or `labels`, replaces them all; `labels.<key>` sets that one, or
  * removes it when the update does not carry it or gives it no value.
  *
- * @throws SnapshotterError `invalid-argument` for any other path: nothing but labels can change
+ * @throws CodedError `invalid-argument` for any other path: nothing but labels can change
  */
 export function updatedLabels(current: Labels, given: Labels, paths: readonly string[]): Labels {
   if (paths.length === 0) return keptLabels(given);
@@ -74,7 +74,7 @@ export function updatedLabels(current: Labels, given: Labels, paths: readonly st
       if (Object.hasOwn(given, key)) labels[key] = given[key] ?? '';
       else delete labels[key];
     } else {
-      throw new SnapshotterError(
+      throw new CodedError(
         'invalid-argument',
         `field ${JSON.stringify(path.slice(0, 200))} of a snapshot cannot be updated`,
         {

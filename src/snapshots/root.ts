@@ -1,6 +1,6 @@
 import type { ErofsTools } from '../erofs/index.js';
 import { WritableLayers, writableLayerLimits } from '../ext4/index.js';
-import { SnapshotterError } from '../errors.js';
+import { CodedError } from '../errors.js';
 import { lockExclusively, makeFolder, SpaceReserve, type Lock } from '../host/index.js';
 import type { Slots } from '../jobs.js';
 import { KeyLocks } from '../key-locks.js';
@@ -39,13 +39,13 @@ export interface SnapshotterOptions {
 /**
  * Makes the root when it is missing (mode 0700) and takes its lock, for this process alone.
  *
- * @throws SnapshotterError `failed-precondition` when another process uses the root, or it is another program's or cannot be made;
+ * @throws CodedError `failed-precondition` when another process uses the root, or it is another program's or cannot be made;
  *   `invalid-argument` for a default size out of range
  */
 export async function openRoot(options: SnapshotterOptions): Promise<Root> {
   const { minimum, maximum } = writableLayerLimits;
   if (options.defaultSize < minimum || options.defaultSize > maximum) {
-    throw new SnapshotterError('invalid-argument', `default size ${options.defaultSize} is out of range`, {
+    throw new CodedError('invalid-argument', `default size ${options.defaultSize} is out of range`, {
       next: `choose ${minimum} to ${maximum} bytes`,
     });
   }

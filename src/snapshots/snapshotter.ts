@@ -19,7 +19,7 @@ import { eraseTrash } from './trash.js';
 
 /**
  * containerd's snapshotter contract on top of folders and records that agree: `Root.recover` gives it. Every method throws
- * SnapshotterError with the codes of docs/mounts.md.
+ * CodedError with the codes of docs/mounts.md.
  */
 export class Snapshotter {
   readonly #context: Context;
@@ -37,7 +37,7 @@ export class Snapshotter {
       });
   }
 
-  /** @throws SnapshotterError `already-exists` as well for a layer that is here, when the labels name one */
+  /** @throws CodedError `already-exists` as well for a layer that is here, when the labels name one */
   async prepare(request: CreateRequest): Promise<readonly Mount[]> {
     return createSnapshot(this.#use(), roleOfPrepare(request.key), request);
   }
@@ -83,7 +83,7 @@ export class Snapshotter {
    * Every snapshot that one of the filters selects, ordered by name; see {@link listSnapshots}.
    *
    * @param namespace whose call it is
-   * @throws SnapshotterError `invalid-argument` for a filter that cannot be parsed, before the first one is given
+   * @throws CodedError `invalid-argument` for a filter that cannot be parsed, before the first one is given
    */
   list(filters: readonly string[], namespace?: string): AsyncIterable<SnapshotInfo> {
     return listSnapshots(this.#use(), filters, namespace);

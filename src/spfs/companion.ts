@@ -1,5 +1,5 @@
 import { connectAsClient, type ContainerdClient } from '../containerd/index.js';
-import { SnapshotterError } from '../errors.js';
+import { CodedError } from '../errors.js';
 import type { Logger } from '../log.js';
 import { listedOldestFirst, type Digest, type OldestFirst } from '../vocabulary.js';
 import { Browser } from './browse/index.js';
@@ -57,7 +57,7 @@ export interface Counts {
  * All that spfs does with layers, platforms and tags. Nothing is connected or opened before it is needed: what only reads the
  * store works without containerd.
  *
- * Every method throws SnapshotterError: what the store, the grammar, the chains and the imports throw.
+ * Every method throws CodedError: what the store, the grammar, the chains and the imports throw.
  */
 export class Companion {
   readonly #options: CompanionOptions;
@@ -166,7 +166,7 @@ export class Companion {
   /**
    * Looks whether a run can have its live layers and start its command where it shall, before anything boots.
    *
-   * @throws SnapshotterError as `checkLiveLayers` and `checkWorkingFolder` do
+   * @throws CodedError as `checkLiveLayers` and `checkWorkingFolder` do
    */
   async checkRun(places: RunPlaces, cwd: string | undefined): Promise<void> {
     await checkLiveLayers(places, (warning) => this.#options.log.warn(warning));
@@ -196,7 +196,7 @@ export class Companion {
     const { layers, liveLayers } = await this.environment(spec);
     const [live] = liveLayers;
     if (live !== undefined) {
-      throw new SnapshotterError('invalid-argument', `${spec} has a live layer, whose files are on this machine`, {
+      throw new CodedError('invalid-argument', `${spec} has a live layer, whose files are on this machine`, {
         facts: { spec, file: live.file },
         next: 'leave it out; what it shows is below ' + (live.binds[0]?.source ?? live.file),
       });
@@ -262,7 +262,7 @@ function oneObject(reference: string, items: readonly EnvItem[]): DigestItem | R
   if (item !== undefined && item.kind !== 'live-layer' && others.length === 0) return item;
   const many = others.length === 0 ? 'a live layer' : `${others.length + 1} objects`;
   const what = item === undefined ? 'the empty environment' : many;
-  throw new SnapshotterError('invalid-argument', `${reference} is ${what}, and a tag names one layer or platform`, {
+  throw new CodedError('invalid-argument', `${reference} is ${what}, and a tag names one layer or platform`, {
     facts: { reference },
     next: 'give a tag or a digest',
   });

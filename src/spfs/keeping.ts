@@ -1,4 +1,4 @@
-import { SnapshotterError } from '../errors.js';
+import { CodedError } from '../errors.js';
 import type { Logger } from '../log.js';
 import type { Digest } from '../vocabulary.js';
 import type { Chains } from './chains/index.js';
@@ -115,10 +115,10 @@ async function giveUpUnknown({ chains, log }: KeepingOptions, view: StoreView): 
   return unknown.length;
 }
 
-function notGivenUp(names: readonly string[], cause: unknown): SnapshotterError {
-  const code = cause instanceof SnapshotterError ? cause.code : 'internal';
+function notGivenUp(names: readonly string[], cause: unknown): CodedError {
+  const code = cause instanceof CodedError ? cause.code : 'internal';
   const why = cause instanceof Error ? cause.message : String(cause);
-  return new SnapshotterError(code, `removed ${names.join(', ')}, but could not give up what no tag reaches: ${why}`, {
+  return new CodedError(code, `removed ${names.join(', ')}, but could not give up what no tag reaches: ${why}`, {
     facts: { tags: names },
     next: 'see to that; the next `spfs tag`, `untag` or `import` gives it up',
     cause,

@@ -1,7 +1,7 @@
 import { lstat, readdir } from 'node:fs/promises';
 import { join } from 'node:path';
 import { readFiles, type ErofsFile, type ErofsFiles, type ErofsImage } from '../erofs/index.js';
-import { errnoOf, SnapshotterError } from '../errors.js';
+import { errnoOf, CodedError } from '../errors.js';
 import type { Mount } from '../vocabulary.js';
 import { bytesOf, imageOf } from './browse/index.js';
 import { isWithin } from './grammar/index.js';
@@ -36,7 +36,7 @@ type Warn = (message: string) => void;
 /**
  * Whether each live layer finds a place in the stack, or in the live layers below it.
  *
- * @throws SnapshotterError `failed-precondition` for a destination that has no place, naming the live layer's file
+ * @throws CodedError `failed-precondition` for a destination that has no place, naming the live layer's file
  */
 export async function checkLiveLayers({ liveLayers, stack }: RunPlaces, warn: Warn): Promise<void> {
   const image = mergedImage(stack);
@@ -59,14 +59,14 @@ export async function checkLiveLayers({ liveLayers, stack }: RunPlaces, warn: Wa
 /**
  * Whether the folder that a command shall start in exists.
  *
- * @throws SnapshotterError `invalid-argument`
+ * @throws CodedError `invalid-argument`
  */
 export async function checkWorkingFolder(cwd: string, { liveLayers, stack, root }: RunPlaces): Promise<void> {
   const path = join('/', cwd);
   const found = await inRun(path);
   if (found.what === 'folder' || found.what === 'symlink' || found.what === 'unknown') return;
   const what = found.what === 'file' || found.what === 'blocked' ? 'is no folder' : 'does not exist in the run';
-  throw new SnapshotterError('invalid-argument', `the working directory ${cwd} ${what}`, {
+  throw new CodedError('invalid-argument', `the working directory ${cwd} ${what}`, {
     facts: { path: cwd },
     next: 'give a folder that the root, the stack or a live layer has',
   });
@@ -190,9 +190,9 @@ function faultOf(found: Found, kind: 'folder' | 'file'): string | undefined {
   }
 }
 
-function noPlace(bind: PlacedBind, below: PlacedBind | undefined, what: string): SnapshotterError {
+function noPlace(bind: PlacedBind, below: PlacedBind | undefined, what: string): CodedError {
   const where = below === undefined ? 'the stack' : `the live layer ${below.file}`;
-  return new SnapshotterError('failed-precondition', `${bind.file}: ${bind.destination} ${what}, in ${where}`, {
+  return new CodedError('failed-precondition', `${bind.file}: ${bind.destination} ${what}, in ${where}`, {
     facts: { file: bind.file, destination: bind.destination },
     next: 'choose another destination, or change what is there',
   });
@@ -213,7 +213,7 @@ async function missingMountPoint(bind: PlacedBind, below: PlacedBind, warn: Warn
     return;
   }
   const what = `${bind.file}: ${bind.destination} has no place: ${below.destination} is ${below.source} of the live layer ${below.file}`;
-  throw new SnapshotterError('failed-precondition', `${what}, which is read-only and has no ${place}`, {
+  throw new CodedError('failed-precondition', `${what}, which is read-only and has no ${place}`, {
     facts: { file: bind.file, destination: bind.destination, missing: place },
     next: `make ${place}, or choose another destination`,
   });

@@ -1,4 +1,4 @@
-import { SnapshotterError } from '../errors.js';
+import { CodedError } from '../errors.js';
 import { listedOldestFirst, type Digest, type OldestFirst } from '../vocabulary.js';
 import { describePlace, type DigestItem, type EnvItem, type ReferenceItem } from './grammar/index.js';
 import type { StoredObject } from './model.js';
@@ -25,7 +25,7 @@ export async function resolveLayers(view: StoreView, items: readonly EnvItem[]):
 /**
  * Looks one item up: a digest, the beginning of one, a tag.
  *
- * @throws SnapshotterError as `resolveReference` does; for an item of a file, the message begins with its place
+ * @throws CodedError as `resolveReference` does; for an item of a file, the message begins with its place
  */
 export async function resolveItem(view: StoreView, item: DigestItem | ReferenceItem): Promise<StoredObject> {
   const { source } = item;
@@ -33,17 +33,17 @@ export async function resolveItem(view: StoreView, item: DigestItem | ReferenceI
   try {
     return await resolveReference(view, item.kind === 'digest' ? { text, digest: item.digest } : { ...item, text });
   } catch (error) {
-    if (!(error instanceof SnapshotterError)) throw error;
+    if (!(error instanceof CodedError)) throw error;
     throw placed(error, item);
   }
 }
 
-function placed(error: SnapshotterError, item: DigestItem | ReferenceItem): SnapshotterError {
+function placed(error: CodedError, item: DigestItem | ReferenceItem): CodedError {
   const { file, line, field } = item.source;
   const hint = item.kind === 'reference' && error.code === 'not-found' ? item.hint : undefined;
   if (file === undefined && hint === undefined) return error;
   const place = describePlace(item.source);
-  return new SnapshotterError(error.code, place === '' ? error.message : `${place}: ${error.message}`, {
+  return new CodedError(error.code, place === '' ? error.message : `${place}: ${error.message}`, {
     facts: {
       ...error.facts,
       file,

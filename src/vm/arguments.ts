@@ -1,4 +1,4 @@
-import { SnapshotterError } from '../errors.js';
+import { CodedError } from '../errors.js';
 import type { Disk } from './disks.js';
 
 export type Accelerator = 'kvm' | 'tcg';
@@ -40,7 +40,7 @@ const platforms: Partial<Record<NodeJS.Architecture, Platform>> = {
   arm64: { program: 'qemu-system-aarch64', machine: 'virt,gic-version=max', console: 'ttyAMA0' },
 };
 
-/** @throws SnapshotterError `unavailable` on a processor that no guest is known for. */
+/** @throws CodedError `unavailable` on a processor that no guest is known for. */
 export function qemuProgram(architecture: NodeJS.Architecture): string {
   return platformOf(architecture).program;
 }
@@ -48,7 +48,7 @@ export function qemuProgram(architecture: NodeJS.Architecture): string {
 function platformOf(architecture: NodeJS.Architecture): Platform {
   const platform = platforms[architecture];
   if (platform) return platform;
-  throw new SnapshotterError('unavailable', `guests are not known for the processor ${architecture}`, {
+  throw new CodedError('unavailable', `guests are not known for the processor ${architecture}`, {
     next: `use one of ${Object.keys(platforms).join(', ')}`,
   });
 }
@@ -61,12 +61,12 @@ const mostDisks = 27 * functionsPerSlot;
 /**
  * The arguments of one guest: no device but a console, a virtio port and the disks, each disk with its serial.
  *
- * @throws SnapshotterError `invalid-argument` for more disks than the machine has places for.
+ * @throws CodedError `invalid-argument` for more disks than the machine has places for.
  */
 export function qemuArguments(machine: Machine): readonly string[] {
   const platform = platformOf(machine.architecture);
   if (machine.disks.length > mostDisks) {
-    throw new SnapshotterError(
+    throw new CodedError(
       'invalid-argument',
       `${machine.disks.length} disks are more than a guest takes (${mostDisks})`,
       {

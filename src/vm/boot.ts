@@ -2,7 +2,7 @@ import { randomBytes } from 'node:crypto';
 import { mkdir, rm, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 
-import { SnapshotterError } from '../errors.js';
+import { CodedError } from '../errors.js';
 import { makeTemporaryFolder } from '../host/index.js';
 import { longestSocketPath } from '../limits.js';
 import { type Logger } from '../log.js';
@@ -75,7 +75,7 @@ export async function shareCommand(boot: Boot, machine: Machine, folder: string)
 /**
  * Starts a guest. What it needs beside itself is released when it has ended, or before this throws.
  *
- * @throws SnapshotterError what `buildInitramfs`, `findVirtiofsd` and `startChild` throw; `cancelled`; `invalid-argument` for
+ * @throws CodedError what `buildInitramfs`, `findVirtiofsd` and `startChild` throw; `cancelled`; `invalid-argument` for
  *   a temporary folder whose path is too long; `internal` when virtiofsd does not start.
  */
 export async function bootGuest(boot: Boot, accelerator: Accelerator): Promise<RunningGuest> {
@@ -109,7 +109,7 @@ async function startShareServer(
 ): Promise<Child | undefined> {
   if (machine.shareSocket === undefined) return undefined;
   if (Buffer.byteLength(machine.shareSocket) > longestSocketPath) {
-    throw new SnapshotterError('invalid-argument', `${machine.shareSocket} is too long for the address of a socket`, {
+    throw new CodedError('invalid-argument', `${machine.shareSocket} is too long for the address of a socket`, {
       next: `let TMPDIR name a folder with a shorter path (${longestSocketPath} bytes with all that follows)`,
     });
   }
@@ -145,10 +145,7 @@ async function ready(server: Child, shares: readonly Share[], signal: AbortSigna
   const fails = new Promise<never>((_, reject) => {
     const late = `virtiofsd was not ready within ${shareServerMs} ms`;
     const facts = { stderr: server.messages.text() };
-    const deadline = setTimeout(
-      () => reject(new SnapshotterError('deadline-exceeded', late, { facts })),
-      shareServerMs,
-    );
+    const deadline = setTimeout(() => reject(new CodedError('deadline-exceeded', late, { facts })), shareServerMs);
     settled.signal.addEventListener('abort', () => clearTimeout(deadline), { once: true });
     signal?.addEventListener('abort', () => reject(cancelled(signal)), listen);
     void server.ended.then((ending) => {

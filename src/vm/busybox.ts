@@ -1,7 +1,7 @@
 import { open } from 'node:fs/promises';
 import { delimiter, join } from 'node:path';
 
-import { errnoOf, SnapshotterError } from '../errors.js';
+import { errnoOf, CodedError } from '../errors.js';
 
 const names = ['busybox', 'busybox.static', 'busybox-static'];
 const next = 'install a static one (Debian and Ubuntu: busybox-static), or name it as vm.busybox in spfs.toml';
@@ -13,7 +13,7 @@ const interpreterHeader = 3;
  * The static busybox of this machine's PATH. One that needs libraries would not start in a guest, which has none.
  *
  * @param given the path of one, which is then checked.
- * @throws SnapshotterError `unavailable` when there is none, or only such as need libraries.
+ * @throws CodedError `unavailable` when there is none, or only such as need libraries.
  */
 export async function findBusybox(given?: string): Promise<string> {
   const folders = (process.env['PATH'] ?? '').split(delimiter).filter((folder) => folder.startsWith('/'));
@@ -25,13 +25,13 @@ export async function findBusybox(given?: string): Promise<string> {
     if (linked === 'dynamic') found.dynamic ??= path;
   }
   if (found.dynamic !== undefined) {
-    throw new SnapshotterError('unavailable', `${found.dynamic} needs libraries, which a guest does not have`, {
+    throw new CodedError('unavailable', `${found.dynamic} needs libraries, which a guest does not have`, {
       facts: { path: found.dynamic },
       next,
     });
   }
   const missing = given === undefined ? 'a guest needs busybox, and it is not on PATH' : `${given} is not a program`;
-  throw new SnapshotterError('unavailable', missing, { next });
+  throw new CodedError('unavailable', missing, { next });
 }
 
 /** Reads the program headers of a 64-bit ELF file (elf(5)); undefined for anything else. */

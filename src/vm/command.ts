@@ -1,4 +1,4 @@
-import { SnapshotterError } from '../errors.js';
+import { CodedError } from '../errors.js';
 
 /** What the guest runs. Strings go over as UTF-8; give a Uint8Array for other bytes. */
 export interface GuestCommand {
@@ -17,7 +17,7 @@ const defaultEnvironment = {
  * The shell lines that `guest/run` reads: the variables `cwd` and `PATH`, the command as the positional parameters, and a
  * function `start` that replaces the shell with the program in `$program`, given its arguments, in exactly the environment given.
  *
- * @throws SnapshotterError `invalid-argument` for an empty command, a NUL byte, a variable without a name, a
+ * @throws CodedError `invalid-argument` for an empty command, a NUL byte, a variable without a name, a
  *   relative working directory.
  */
 export function commandScript(command: GuestCommand): Buffer {
@@ -48,7 +48,7 @@ export function line(...parts: readonly (string | Buffer)[]): Buffer {
   return Buffer.concat([...parts.map((part) => Buffer.from(part)), Buffer.from('\n')]);
 }
 
-/** One shell word for any bytes but NUL. @throws SnapshotterError `invalid-argument` for a NUL byte. */
+/** One shell word for any bytes but NUL. @throws CodedError `invalid-argument` for a NUL byte. */
 export function quote(text: string | Uint8Array): Buffer {
   const bytes = Buffer.from(text);
   if (bytes.includes(0)) throw refused('the command for the guest has a NUL byte');
@@ -56,6 +56,6 @@ export function quote(text: string | Uint8Array): Buffer {
   return Buffer.from(`'${bytes.toString('latin1').replaceAll("'", `'\\''`)}'`, 'latin1');
 }
 
-function refused(message: string, next = 'give a program, then its arguments'): SnapshotterError {
-  return new SnapshotterError('invalid-argument', message, { next });
+function refused(message: string, next = 'give a program, then its arguments'): CodedError {
+  return new CodedError('invalid-argument', message, { next });
 }

@@ -1,7 +1,7 @@
 import { readFile, stat } from 'node:fs/promises';
 import { basename, dirname, join } from 'node:path';
 
-import { errnoOf, SnapshotterError } from '../errors.js';
+import { errnoOf, CodedError } from '../errors.js';
 import { manifestLine } from '../layers/index.js';
 import type { Mount } from '../vocabulary.js';
 
@@ -25,7 +25,7 @@ export interface Disk {
 /**
  * The disks that a Mounts answer stands for, in its order: layers newest first, the writable one last.
  *
- * @throws SnapshotterError `invalid-argument` for an answer that is not a guest's (a bind, a foreign type, the writable mount
+ * @throws CodedError `invalid-argument` for an answer that is not a guest's (a bind, a foreign type, the writable mount
  *   not last), `not-found` when a file is missing, `data-loss` when `layers.manifest` and the `device=` options disagree.
  */
 export async function disksFromMounts(mounts: readonly Mount[], place: DiskPlace = 'root'): Promise<readonly Disk[]> {
@@ -93,7 +93,7 @@ async function descriptorBeside(mount: Mount): Promise<string> {
   const lines = (await readText(manifest)).split('\n').filter((line) => line !== '');
   const wrong = lines.length > expected.length ? expected.length : expected.findIndex((line, at) => lines[at] !== line);
   if (wrong !== -1) {
-    throw new SnapshotterError(
+    throw new CodedError(
       'data-loss',
       `line ${wrong + 1} of ${manifest} is ${JSON.stringify(lines[wrong] ?? '')}, ` +
         `but the device= options of the answer give ${JSON.stringify(expected[wrong] ?? '')}`,
@@ -118,15 +118,15 @@ async function requireFile(path: string): Promise<void> {
   if (!found.isFile()) throw refused(`${path} is not a regular file`);
 }
 
-function missing(path: string, cause: unknown): SnapshotterError {
+function missing(path: string, cause: unknown): CodedError {
   const why = errnoOf(cause) === 'ENOENT' ? 'is missing' : 'cannot be read';
-  return new SnapshotterError('not-found', `${path} ${why}, though the Mounts answer needs it`, {
+  return new CodedError('not-found', `${path} ${why}, though the Mounts answer needs it`, {
     facts: { path },
     next: 'ask for the mounts again, or remove the snapshot and pull the image again',
     cause,
   });
 }
 
-function refused(message: string, next = 'give the answer for a View or an Active snapshot'): SnapshotterError {
-  return new SnapshotterError('invalid-argument', message, { next });
+function refused(message: string, next = 'give the answer for a View or an Active snapshot'): CodedError {
+  return new CodedError('invalid-argument', message, { next });
 }

@@ -1,4 +1,4 @@
-import { SnapshotterError } from '../errors.js';
+import { CodedError } from '../errors.js';
 import type { Child, Ending } from './process.js';
 import type { ConsoleTail } from './tail.js';
 
@@ -16,21 +16,21 @@ function factsOf({ program, console, qemu }: Remains) {
 }
 
 /** The reason of the caller's signal when that is one of ours. */
-export function cancelled(signal: AbortSignal | undefined): SnapshotterError {
+export function cancelled(signal: AbortSignal | undefined): CodedError {
   const reason: unknown = signal?.reason;
-  if (reason instanceof SnapshotterError) return reason;
-  return new SnapshotterError('cancelled', 'the guest was cancelled', { cause: reason });
+  if (reason instanceof CodedError) return reason;
+  return new CodedError('cancelled', 'the guest was cancelled', { cause: reason });
 }
 
-export function overdue(what: string, milliseconds: number, remains: Remains): SnapshotterError {
+export function overdue(what: string, milliseconds: number, remains: Remains): CodedError {
   const message = `${guestOf(remains)} did not ${what} within ${milliseconds / 1000} s${lastWords(remains)}`;
   const next = 'give it more time (vm.boot_timeout_seconds in spfs.toml for its start), or see what it last said';
-  return new SnapshotterError('deadline-exceeded', message, { facts: factsOf(remains), next });
+  return new CodedError('deadline-exceeded', message, { facts: factsOf(remains), next });
 }
 
 /** The guest itself said why it gave up. */
-export function gaveUp(reason: string, remains: Remains): SnapshotterError {
-  return new SnapshotterError('failed-precondition', `the guest failed: ${reason}`, {
+export function gaveUp(reason: string, remains: Remains): CodedError {
+  return new CodedError('failed-precondition', `the guest failed: ${reason}`, {
     facts: factsOf(remains),
     next: /\blive\b/.test(reason)
       ? 'mend the live layer that binds there, or leave it out'
@@ -38,7 +38,7 @@ export function gaveUp(reason: string, remains: Remains): SnapshotterError {
   });
 }
 
-export function died(ending: Ending, remains: Remains): SnapshotterError {
+export function died(ending: Ending, remains: Remains): CodedError {
   const panic = /Kernel panic[^\n]*/.exec(remains.console.text())?.[0];
   const killed = ending.signal === undefined ? '' : ` (${remains.program} was killed by ${ending.signal})`;
   const what =
@@ -46,17 +46,17 @@ export function died(ending: Ending, remains: Remains): SnapshotterError {
       ? `${guestOf(remains)} ended without a report${killed}`
       : `the guest's kernel gave up: ${panic}`;
   const facts = { ...factsOf(remains), exitCode: ending.exitCode ?? -1 };
-  return new SnapshotterError('internal', `${what}${lastWords(remains)}`, {
+  return new CodedError('internal', `${what}${lastWords(remains)}`, {
     facts,
     next: nextAfter(ending, remains.kernel === undefined || panic !== undefined ? seeLastWords : otherKernel),
   });
 }
 
-export function shareServerEnded(server: Child, ending: Ending): SnapshotterError {
+export function shareServerEnded(server: Child, ending: Ending): CodedError {
   const stderr = server.messages.text();
   const how = ending.signal === undefined ? `with exit code ${ending.exitCode}` : `by ${ending.signal}`;
   const said = stderr === '' ? '' : `; it last said:\n${lastLines(stderr)}`;
-  return new SnapshotterError('internal', `virtiofsd, which shares the live layers, ended ${how}${said}`, {
+  return new CodedError('internal', `virtiofsd, which shares the live layers, ended ${how}${said}`, {
     facts: { tool: 'virtiofsd', exitCode: ending.exitCode ?? -1, stderr },
     next: nextAfter(ending, seeLastWords),
   });

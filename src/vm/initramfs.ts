@@ -28,7 +28,7 @@ const scripts = ['ports', 'mounts', 'bind', 'run', 'terminal'];
  * The initramfs of one run: busybox, the modules, the scripts of `src/vm/guest`, and what this guest shall mount and run.
  * Equal content gives equal bytes.
  *
- * @throws SnapshotterError `unavailable` when a file of the kernel, or busybox, is missing; what `commandScript`, `setupScript`
+ * @throws CodedError `unavailable` when a file of the kernel, or busybox, is missing; what `commandScript`, `setupScript`
  *   and `readModules` throw.
  */
 export async function buildInitramfs(content: InitramfsContent): Promise<Buffer> {

@@ -2,7 +2,7 @@ import { readdir, stat } from 'node:fs/promises';
 import { release } from 'node:os';
 import { basename, dirname, join } from 'node:path';
 
-import { SnapshotterError } from '../errors.js';
+import { CodedError } from '../errors.js';
 import { isKernelImage, releaseOf } from './kernel-image.js';
 import type { GuestKernel } from './kernel.js';
 import { ModuleTree } from './module-tree.js';
@@ -28,7 +28,7 @@ const leastRelease = [6, 4] as const;
  * Finds the guest's kernel and its modules, in the order to load them. A kernel without any modules folder is taken to have all
  * it needs built in. Nothing is kept: the answer is for the files as they are now.
  *
- * @throws SnapshotterError `unavailable` when an image or a folder is not where it should be, or the kernel lacks what a guest
+ * @throws CodedError `unavailable` when an image or a folder is not where it should be, or the kernel lacks what a guest
  *   needs; `invalid-argument` for a file that is no kernel image; `failed-precondition` for a kernel before 6.4, and for an image and modules of different releases.
  */
 export async function findGuestKernel(choice: KernelChoice): Promise<GuestKernel> {
@@ -42,13 +42,13 @@ export async function findGuestKernel(choice: KernelChoice): Promise<GuestKernel
       try {
         return await kernelOf(path, choice.modules);
       } catch (error) {
-        if (!(error instanceof SnapshotterError)) throw error;
+        if (!(error instanceof CodedError)) throw error;
         refused.push(error.message);
       }
     }
   }
   const why = refused.length === 0 ? 'there is none in /boot and /lib/modules' : refused.join('; ');
-  throw new SnapshotterError('unavailable', `a guest needs a kernel, and no installed one serves: ${why}`, {
+  throw new CodedError('unavailable', `a guest needs a kernel, and no installed one serves: ${why}`, {
     next: 'install one (Debian: linux-image-cloud-amd64), or name one with --kernel, or as vm.kernel in spfs.toml',
   });
 }
@@ -56,7 +56,7 @@ export async function findGuestKernel(choice: KernelChoice): Promise<GuestKernel
 async function kernelOf(vmlinuz: string, modules: string | undefined): Promise<GuestKernel> {
   await requireFile(vmlinuz);
   if (!(await isKernelImage(vmlinuz))) {
-    throw new SnapshotterError('invalid-argument', `${vmlinuz} is not a kernel image`, {
+    throw new CodedError('invalid-argument', `${vmlinuz} is not a kernel image`, {
       facts: { path: vmlinuz },
       next: 'name a kernel image with --kernel, or as vm.kernel in spfs.toml',
     });
@@ -70,7 +70,7 @@ async function kernelOf(vmlinuz: string, modules: string | undefined): Promise<G
   const ofModules = /^\d+\.\d+/.test(basename(folder)) ? basename(folder) : undefined;
   requireRelease(vmlinuz, ofModules);
   if (image !== undefined && ofModules !== undefined && image !== ofModules) {
-    throw new SnapshotterError(
+    throw new CodedError(
       'failed-precondition',
       `the kernel ${vmlinuz} is ${image}, but the modules in ${folder} are of ${ofModules}`,
       { facts: { vmlinuz, modules: folder }, next: `name /lib/modules/${image} as its modules` },
@@ -79,7 +79,7 @@ async function kernelOf(vmlinuz: string, modules: string | undefined): Promise<G
   const tree = await ModuleTree.read(folder);
   const lacking = neededModules.filter((name) => tree.lacks(name));
   if (lacking.length > 0) {
-    throw new SnapshotterError('unavailable', `the kernel ${vmlinuz} has no ${lacking.join(', ')}`, {
+    throw new CodedError('unavailable', `the kernel ${vmlinuz} has no ${lacking.join(', ')}`, {
       facts: { vmlinuz, modules: folder },
       next: 'install the package with all of its modules, or name another kernel',
     });
@@ -107,7 +107,7 @@ function requireRelease(vmlinuz: string, found: string | undefined): void {
   if (!version) return;
   const [major, minor] = [Number(version[1]), Number(version[2])];
   if (major > leastRelease[0] || (major === leastRelease[0] && minor >= leastRelease[1])) return;
-  throw new SnapshotterError(
+  throw new CodedError(
     'failed-precondition',
     `the kernel ${vmlinuz} is ${found}, which cannot mount a merged EROFS disk: ${leastRelease.join('.')} or later is needed`,
     { facts: { vmlinuz }, next: 'name a newer kernel with --kernel, or as vm.kernel in spfs.toml' },
@@ -116,7 +116,7 @@ function requireRelease(vmlinuz: string, found: string | undefined): void {
 
 async function requireFile(path: string): Promise<void> {
   if (await isFile(path)) return;
-  throw new SnapshotterError('unavailable', `the kernel ${path} is not there, or is not a file`, {
+  throw new CodedError('unavailable', `the kernel ${path} is not there, or is not a file`, {
     facts: { path },
     next: 'name a kernel image with --kernel, or as vm.kernel in spfs.toml',
   });

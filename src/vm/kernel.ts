@@ -1,6 +1,6 @@
 import { readFile } from 'node:fs/promises';
 
-import { errnoOf, SnapshotterError } from '../errors.js';
+import { errnoOf, CodedError } from '../errors.js';
 
 /** A kernel whose modules were prepared: decompressed, in one folder. */
 export interface PreparedKernel {
@@ -21,13 +21,13 @@ export interface InstalledKernel {
 /** A guest kernel and what it needs before it can see a disk. */
 export type GuestKernel = PreparedKernel | InstalledKernel;
 
-/** @throws SnapshotterError `unavailable` when the file cannot be read. */
+/** @throws CodedError `unavailable` when the file cannot be read. */
 export async function readNeeded(path: string, what: string): Promise<Buffer> {
   try {
     return await readFile(path);
   } catch (error) {
     const why = errnoOf(error) === 'ENOENT' ? 'is missing' : 'cannot be read';
-    throw new SnapshotterError('unavailable', `${path} (${what}) ${why}`, {
+    throw new CodedError('unavailable', `${path} (${what}) ${why}`, {
       facts: { path },
       next: 'run scripts/setup, or name another guest kernel and busybox',
       cause: error,

@@ -1,7 +1,7 @@
 import { readFile } from 'node:fs/promises';
 import { basename, join } from 'node:path';
 
-import { SnapshotterError } from '../errors.js';
+import { CodedError } from '../errors.js';
 
 /** What a kernel's modules need of each other, as depmod wrote it; see modules.dep(5) and, for `softdep`, modprobe.d(5). */
 export class ModuleTree {
@@ -13,11 +13,11 @@ export class ModuleTree {
   /** Undefined when the tree has no list of what is built into the kernel. */
   readonly #builtIn: ReadonlySet<string> | undefined;
 
-  /** @throws SnapshotterError `unavailable` when depmod has not run. */
+  /** @throws CodedError `unavailable` when depmod has not run. */
   static async read(folder: string): Promise<ModuleTree> {
     const file = join(folder, 'modules.dep');
     const dependencies = await readFile(file, 'utf8').catch((cause: unknown) => {
-      throw new SnapshotterError('unavailable', `${folder} is not a folder of kernel modules: ${file} cannot be read`, {
+      throw new CodedError('unavailable', `${folder} is not a folder of kernel modules: ${file} cannot be read`, {
         facts: { path: file },
         next: 'run depmod, or name the right folder as vm.modules in spfs.toml',
         cause,

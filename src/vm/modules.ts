@@ -3,7 +3,7 @@ import { basename, join } from 'node:path';
 import { promisify } from 'node:util';
 import { gunzip } from 'node:zlib';
 
-import { SnapshotterError } from '../errors.js';
+import { CodedError } from '../errors.js';
 import { makeTemporaryFolder, run } from '../host/index.js';
 import { type GuestKernel, type PreparedKernel, readNeeded } from './kernel.js';
 
@@ -28,7 +28,7 @@ const magic = Buffer.from('\x7fELF', 'latin1');
 /**
  * The modules of a guest kernel, in the order to load them.
  *
- * @throws SnapshotterError `unavailable` when a file is missing or a program that decompresses it is; `failed-precondition` for
+ * @throws CodedError `unavailable` when a file is missing or a program that decompresses it is; `failed-precondition` for
  *   another compression; `data-loss` for a file that is damaged; `cancelled`.
  */
 export async function readModules(kernel: GuestKernel, signal?: AbortSignal): Promise<readonly KernelModule[]> {
@@ -57,7 +57,7 @@ async function decompressed(path: string, suffix: string, signal: AbortSignal | 
     if (suffix === '.gz') return await promisify(gunzip)(bytes);
     return program === undefined ? bytes : await throughProgram(path, program, signal);
   } catch (error) {
-    const isTool = error instanceof SnapshotterError;
+    const isTool = error instanceof CodedError;
     if (isTool && error.code === 'unavailable') throw withoutProgram(path, program?.[0] ?? '', error);
     // Whatever else a decompressor ends with, other than that it had no time or no room, is about what it read.
     if (isTool && error.code !== 'internal') throw error;
@@ -90,25 +90,25 @@ async function throughProgram(
   }
 }
 
-function unknownCompression(path: string, suffix: string): SnapshotterError {
-  return new SnapshotterError(
+function unknownCompression(path: string, suffix: string): CodedError {
+  return new CodedError(
     'failed-precondition',
     `${path} (a module of the guest kernel) ends in ${suffix}, and modules are read when they end in ${readable}`,
     { facts: { path }, next: 'decompress it and run depmod, or name another kernel with --kernel' },
   );
 }
 
-function withoutProgram(path: string, program: string, cause: SnapshotterError): SnapshotterError {
+function withoutProgram(path: string, program: string, cause: CodedError): CodedError {
   const message = `${path} (a module of the guest kernel) needs the program ${program}: ${cause.message}`;
-  return new SnapshotterError('unavailable', message, {
+  return new CodedError('unavailable', message, {
     facts: { path, tool: program },
     next: `install ${program}${program === 'xz' ? ' (Debian: xz-utils)' : ''}, or name another kernel with --kernel`,
     cause,
   });
 }
 
-function damaged(path: string, what: string, cause?: unknown): SnapshotterError {
-  return new SnapshotterError('data-loss', `${path} (a module of the guest kernel) is damaged: ${what}`, {
+function damaged(path: string, what: string, cause?: unknown): CodedError {
+  return new CodedError('data-loss', `${path} (a module of the guest kernel) is damaged: ${what}`, {
     facts: { path },
     next: 'install the kernel again, or name another one with --kernel',
     cause,

@@ -98,7 +98,7 @@ export interface Guest {
   /**
    * When everything is over: streams written, QEMU and virtiofsd gone, temporary files removed.
    *
-   * Rejects with a SnapshotterError: `cancelled`; `deadline-exceeded`; `failed-precondition` when the guest could not
+   * Rejects with a CodedError: `cancelled`; `deadline-exceeded`; `failed-precondition` when the guest could not
    * mount what it was given; `unavailable` when a program is missing; `internal` when the machine or virtiofsd ended by
    * itself, with the end of the console.
    */

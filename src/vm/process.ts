@@ -29,7 +29,7 @@ const graceMs = 2_000;
  *
  * @param sockets how many connected sockets it inherits, as descriptors from 3 on.
  * @param next what to do when the program is missing.
- * @throws SnapshotterError `unavailable` when the program, or setpriv, is not on PATH.
+ * @throws CodedError `unavailable` when the program, or setpriv, is not on PATH.
  */
 export async function startChild(
   program: string,

@@ -1,6 +1,6 @@
 import { constants } from 'node:os';
 
-import { SnapshotterError } from '../errors.js';
+import { CodedError } from '../errors.js';
 import { consoleDescriptor, firstPortDescriptor, type Machine } from './arguments.js';
 import * as failures from './failures.js';
 import type { Guest, GuestResult, GuestStart, PlainStreams, TerminalStreams } from './options.js';
@@ -45,7 +45,7 @@ export class RunningGuest implements Guest {
   #outputsWhole = false;
   /** The guest has said everything: what happens from here on changes nothing. */
   #isOver = false;
-  #failure: SnapshotterError | undefined;
+  #failure: CodedError | undefined;
 
   constructor(running: Running) {
     this.#running = running;
@@ -61,7 +61,7 @@ export class RunningGuest implements Guest {
   kill(signal: NodeJS.Signals | number): void {
     const number = typeof signal === 'number' ? signal : constants.signals[signal];
     if (!Number.isInteger(number) || number < 1 || number > 64) {
-      throw new SnapshotterError('invalid-argument', `${signal} is not a signal`, { next: 'give its name or number' });
+      throw new CodedError('invalid-argument', `${signal} is not a signal`, { next: 'give its name or number' });
     }
     this.#order(`signal ${number}`);
   }
@@ -174,7 +174,7 @@ export class RunningGuest implements Guest {
     void this.#after(partingMs).then(() => this.#running.qemu.stop());
   }
 
-  #fail(error: SnapshotterError): void {
+  #fail(error: CodedError): void {
     if (this.#isOver || this.#failure) return;
     this.#failure = error;
     this.#running.qemu.stop();

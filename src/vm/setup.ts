@@ -1,4 +1,4 @@
-import { SnapshotterError } from '../errors.js';
+import { CodedError } from '../errors.js';
 import { line, quote } from './command.js';
 import type { Share } from './shares.js';
 
@@ -30,7 +30,7 @@ function outputNames(streams: SetupStreams): readonly string[] {
   return streams.stderr ? ['stdout', 'stderr'] : ['stdout'];
 }
 
-/** The shell lines of `guest/setup`. @throws SnapshotterError `invalid-argument` for a size that tmpfs does not know. */
+/** The shell lines of `guest/setup`. @throws CodedError `invalid-argument` for a size that tmpfs does not know. */
 export function setupScript(setup: GuestSetup): Buffer {
   const { streams } = setup;
   const plain = streams.kind === 'plain';
@@ -69,7 +69,7 @@ export function cells(count: number): number {
 
 function sizeOf(text = '50%'): string {
   if (/^[1-9]\d*[kKmMgG]?$/.test(text) || /^([1-9]\d?|100)%$/.test(text)) return text;
-  throw new SnapshotterError('invalid-argument', `${JSON.stringify(text)} is not a size for what is kept in memory`, {
+  throw new CodedError('invalid-argument', `${JSON.stringify(text)} is not a size for what is kept in memory`, {
     next: 'give bytes, a number with k, m or g, or a percentage of the guest’s memory such as 50%',
   });
 }

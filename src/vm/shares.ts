@@ -1,7 +1,7 @@
 import type { FileHandle } from 'node:fs/promises';
 import { isAbsolute, normalize } from 'node:path';
 
-import { errnoOf, SnapshotterError } from '../errors.js';
+import { errnoOf, CodedError } from '../errors.js';
 import { openWithoutLinks } from '../host/index.js';
 import type { Scope } from '../scope.js';
 import type { LiveShare } from './options.js';
@@ -14,7 +14,7 @@ export interface Share extends LiveShare {
 }
 
 /**
- * @throws SnapshotterError `invalid-argument` for a path that is not absolute, a destination outside `/spfs`, a source that is
+ * @throws CodedError `invalid-argument` for a path that is not absolute, a destination outside `/spfs`, a source that is
  *   neither a folder nor a file; `not-found` when there is no source; `failed-precondition` when a symlink leads to it.
  */
 export async function checkShares(shares: readonly LiveShare[]): Promise<readonly Share[]> {
@@ -38,7 +38,7 @@ export async function checkShares(shares: readonly LiveShare[]): Promise<readonl
 /**
  * Opens each source once more and holds it until the scope closes, so that its inode's number stays its own.
  *
- * @throws SnapshotterError as `checkShares` does; `failed-precondition` when another file has taken a source's place.
+ * @throws CodedError as `checkShares` does; `failed-precondition` when another file has taken a source's place.
  */
 export async function holdShares(shares: readonly Share[], scope: Scope): Promise<void> {
   for (const { source, identity } of shares) {
@@ -49,8 +49,8 @@ export async function holdShares(shares: readonly Share[], scope: Scope): Promis
 }
 
 /** Another file is where a source was when it was checked. */
-export function replaced(source: string): SnapshotterError {
-  return new SnapshotterError('failed-precondition', `the live source ${source} was replaced while the run began`, {
+export function replaced(source: string): CodedError {
+  return new CodedError('failed-precondition', `the live source ${source} was replaced while the run began`, {
     facts: { path: source },
     next: 'run it again once nothing replaces it',
   });
@@ -76,14 +76,14 @@ async function openSource(source: string): Promise<FileHandle> {
   const opened = await openWithoutLinks(source).catch((error: unknown) => {
     const why =
       errnoOf(error) === 'ENOENT' ? 'does not exist' : `cannot be read (${errnoOf(error) ?? 'unknown cause'})`;
-    throw new SnapshotterError('not-found', `the live source ${source} ${why}`, {
+    throw new CodedError('not-found', `the live source ${source} ${why}`, {
       facts: { path: source },
       next: 'make it, or take it out of the live layer',
       cause: error,
     });
   });
   if (opened) return opened;
-  throw new SnapshotterError('failed-precondition', `the live source ${source} is reached by a symlink`, {
+  throw new CodedError('failed-precondition', `the live source ${source} is reached by a symlink`, {
     facts: { path: source },
     next: 'give the path without symlinks; a source that became one while the run began is not shared',
   });
@@ -99,6 +99,6 @@ async function lookAt(opened: FileHandle, source: string): Promise<Pick<Share, '
   throw refused(`the live source ${source} is ${what}`, 'share the folder that holds it');
 }
 
-function refused(message: string, next: string): SnapshotterError {
-  return new SnapshotterError('invalid-argument', message, { next });
+function refused(message: string, next: string): CodedError {
+  return new CodedError('invalid-argument', message, { next });
 }

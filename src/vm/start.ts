@@ -11,7 +11,7 @@ import { checkShares } from './shares.js';
  * Boots a guest that runs one command: in a root of its own, with a stack and live shares at `/spfs`, on the caller's streams
  * or on a terminal. Returns as soon as QEMU runs; `started` and `ended` tell the rest. Nothing is left when `ended` settles.
  *
- * @throws SnapshotterError `invalid-argument` or `not-found` for what was given; `data-loss` from `disksFromMounts`;
+ * @throws CodedError `invalid-argument` or `not-found` for what was given; `data-loss` from `disksFromMounts`;
  *   `unavailable` when a program or a file of the guest is missing; `cancelled`.
  */
 export async function startGuest(options: GuestRunOptions): Promise<Guest> {
@@ -25,7 +25,7 @@ export async function startGuest(options: GuestRunOptions): Promise<Guest> {
  * What `startGuest` would start, without starting it: KVM is not tried, so where it opens it is taken to work unless it was
  * found not to since the machine started.
  *
- * @throws SnapshotterError as `startGuest` does.
+ * @throws CodedError as `startGuest` does.
  */
 export async function planGuest(options: GuestRunOptions): Promise<GuestPlan> {
   const folder = '<temporary>';

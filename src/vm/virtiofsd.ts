@@ -2,7 +2,7 @@ import { constants } from 'node:fs';
 import { access } from 'node:fs/promises';
 import { delimiter, join } from 'node:path';
 
-import { SnapshotterError } from '../errors.js';
+import { CodedError } from '../errors.js';
 import { run } from '../host/index.js';
 import type { PlannedProcess } from './options.js';
 import type { Share } from './shares.js';
@@ -18,14 +18,14 @@ const formerState = '/var/run/virtiofsd';
  * The virtiofsd of this machine: the one of PATH, else that of the distribution.
  *
  * @param path folders, as PATH has them
- * @throws SnapshotterError `unavailable` when there is none.
+ * @throws CodedError `unavailable` when there is none.
  */
 export async function findVirtiofsd(path = process.env['PATH'] ?? ''): Promise<string> {
   const folders = path.split(delimiter).filter((folder) => folder.startsWith('/'));
   for (const place of [...folders.map((folder) => join(folder, program)), ...usualPlaces]) {
     if (await isExecutable(place)) return place;
   }
-  throw new SnapshotterError('unavailable', 'live layers need virtiofsd, and this machine has none', {
+  throw new CodedError('unavailable', 'live layers need virtiofsd, and this machine has none', {
     next: 'install it (Debian 13 and later, Fedora: virtiofsd; Debian 12: qemu-system-common), or name it',
   });
 }
@@ -82,7 +82,7 @@ export interface ShareServer {
  * How virtiofsd is started: the two that exist, the one in C that QEMU had until 8.0 and the one in Rust, are told apart by
  * the options that they say they have.
  *
- * @throws SnapshotterError what `run` throws when the program does not even print its help.
+ * @throws CodedError what `run` throws when the program does not even print its help.
  */
 export async function virtiofsdCommand(server: ShareServer): Promise<PlannedProcess> {
   const { stdout, stderr } = await run(server.program, ['--help'], { deadlineMs: helpMs, signal: server.signal });

@@ -1,5 +1,5 @@
 import { createHash } from 'node:crypto';
-import { SnapshotterError } from '../errors.js';
+import { CodedError } from '../errors.js';
 
 /** A part of the flattened disk: an image file and how much of it shows. */
 export interface Disk {
@@ -30,7 +30,7 @@ const maximumDescriptorBytes = 1024 * 1024 - 1;
 /**
  * Renders a VMDK descriptor that shows `disks`, in their order, as one disk.
  *
- * @throws SnapshotterError `invalid-argument` for a path that is not absolute, is too long or cannot be quoted, or a size that
+ * @throws CodedError `invalid-argument` for a path that is not absolute, is too long or cannot be quoted, or a size that
  *   is not a positive multiple of 512; `failed-precondition` when the descriptor becomes longer than QEMU reads.
  */
 export function renderDescriptor(disks: readonly Disk[]): string {
@@ -59,7 +59,7 @@ export function renderDescriptor(disks: readonly Disk[]): string {
     '',
   ].join('\n');
   if (Buffer.byteLength(text) <= maximumDescriptorBytes) return text;
-  throw new SnapshotterError('failed-precondition', `a VMDK of ${extents.length} extents is longer than QEMU reads`, {
+  throw new CodedError('failed-precondition', `a VMDK of ${extents.length} extents is longer than QEMU reads`, {
     facts: { extents: extents.length, maximumBytes: maximumDescriptorBytes },
     next: 'use a shorter root path or an image with fewer layers',
   });
@@ -87,8 +87,8 @@ function checkPath(path: string): void {
   }
 }
 
-function refused(path: string, why: string): SnapshotterError {
-  return new SnapshotterError('invalid-argument', `${JSON.stringify(path)} cannot be part of a VMDK: ${why}`, {
+function refused(path: string, why: string): CodedError {
+  return new CodedError('invalid-argument', `${JSON.stringify(path)} cannot be part of a VMDK: ${why}`, {
     facts: { path },
   });
 }
@@ -104,7 +104,7 @@ const extentPattern = /^RW ([1-9]\d{0,14}) FLAT "([^"]+)" (0|[1-9]\d{0,14})$/;
 /**
  * The extents of a descriptor that `renderDescriptor` wrote.
  *
- * @throws SnapshotterError `data-loss` when it is not such a descriptor.
+ * @throws CodedError `data-loss` when it is not such a descriptor.
  */
 export function parseDescriptor(text: string): Extent[] {
   if (!text.startsWith('# Disk DescriptorFile\n') || !text.includes('\ncreateType="twoGbMaxExtentFlat"\n')) {
@@ -125,7 +125,7 @@ export function parseDescriptor(text: string): Extent[] {
 /**
  * Checks that a descriptor shows exactly `disks`, whole and in order.
  *
- * @throws SnapshotterError `data-loss` when it does not.
+ * @throws CodedError `data-loss` when it does not.
  */
 export function verifyDescriptor(text: string, disks: readonly Disk[]): void {
   const found = parseDescriptor(text);
@@ -140,8 +140,8 @@ export function verifyDescriptor(text: string, disks: readonly Disk[]): void {
   }
 }
 
-function unfit(how: string): SnapshotterError {
-  return new SnapshotterError('data-loss', `this VMDK descriptor does not fit its layers: ${how}`, {
+function unfit(how: string): CodedError {
+  return new CodedError('data-loss', `this VMDK descriptor does not fit its layers: ${how}`, {
     next: 'remove the snapshot and pull its image again',
   });
 }

@@ -2,7 +2,7 @@ import { readFile, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { parse } from 'smol-toml';
 import { afterAll, beforeAll, describe, expect, it, vi } from 'vitest';
-import { SnapshotterError } from '../../src/errors.js';
+import { CodedError } from '../../src/errors.js';
 import { packageRoot } from '../../src/package.js';
 import { startWorld, type World } from '../grpc/world.js';
 import { requires } from '../harness/requires.js';
@@ -83,7 +83,7 @@ requires('root', 'containerd')('config/containerd-config.toml', () => {
 
     it('carries an error and its advice, in any script, through containerd to ctr', async () => {
       prepare.mockImplementationOnce(() =>
-        Promise.reject(new SnapshotterError('resource-exhausted', 'the disk is voll 💾', { next: 'make room' })),
+        Promise.reject(new CodedError('resource-exhausted', 'the disk is voll 💾', { next: 'make room' })),
       );
       const call = containerd.ctr('snapshots', '--snapshotter', 'spin-erofs', 'prepare', 'other-key');
       await expect(call).rejects.toThrow('the disk is voll 💾; make room');

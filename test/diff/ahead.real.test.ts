@@ -5,7 +5,7 @@ import { PassThrough } from 'node:stream';
 import { gzipSync } from 'node:zlib';
 import { expect, it, onTestFinished, vi } from 'vitest';
 import { LayerDiffer } from '../../src/diff/index.js';
-import { isCode, SnapshotterError, type ErrorCode } from '../../src/errors.js';
+import { isCode, CodedError, type ErrorCode } from '../../src/errors.js';
 import { run } from '../../src/host/index.js';
 import { Slots } from '../../src/jobs.js';
 import type { ExtractTarget } from '../../src/layers/index.js';
@@ -39,12 +39,12 @@ async function imageWorld(blobs: readonly Buffer[], atOnce = 1, diffIds: readonl
   const content = {
     ...loneLayers,
     info: async (digest: string) => {
-      if (missing.has(digest)) throw new SnapshotterError('not-found', 'not complete yet');
+      if (missing.has(digest)) throw new CodedError('not-found', 'not complete yet');
       return Promise.resolve({ labels: {} });
     },
     open: async ({ digest }: { digest: string }) => {
       const code = failing.pop();
-      if (code) throw new SnapshotterError(code, 'as the test wants it');
+      if (code) throw new CodedError(code, 'as the test wants it');
       opened.set(digest, (opened.get(digest) ?? 0) + 1);
       const path = join(base, digest);
       return { kind: 'file' as const, path, size: (await stat(path)).size };
@@ -200,7 +200,7 @@ requires('mkfs.erofs')('layers ahead', () => {
       await world.apply(0);
       const ended = await world.apply(1).then(
         () => 'taken',
-        (error: unknown) => (error as SnapshotterError).code,
+        (error: unknown) => (error as CodedError).code,
       );
       expect(ended, String(said)).toBe(outcome);
     }

@@ -3,7 +3,7 @@ import { once } from 'node:events';
 import { mkdir, mkdtemp, open, readFile, rename, symlink, writeFile } from 'node:fs/promises';
 import { dirname, join } from 'node:path';
 import { afterAll, afterEach, beforeAll, expect, it } from 'vitest';
-import { isCode, SnapshotterError, type ErrorCode } from '../../src/errors.js';
+import { isCode, CodedError, type ErrorCode } from '../../src/errors.js';
 import { run } from '../../src/host/index.js';
 import { packageRoot } from '../../src/package.js';
 import type { Mount } from '../../src/vocabulary.js';
@@ -150,7 +150,7 @@ requires(
   it('that is cancelled, before it begins, while it reads or while it waits, leaves nothing', async () => {
     const { mounts } = await container(change.sparseFile('large', 40_000_000));
     const left = await world.view('base');
-    const stop = () => new SnapshotterError('cancelled', 'stopped by the test');
+    const stop = () => new CodedError('cancelled', 'stopped by the test');
     await failure(world.compare(left, mounts, { signal: AbortSignal.abort(stop()) }), 'cancelled');
     let cancelled = 0;
     for (const afterMs of [5, 30, 60, 120]) {

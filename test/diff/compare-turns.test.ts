@@ -1,7 +1,7 @@
 import { setImmediate as turn } from 'node:timers/promises';
 import { expect, it } from 'vitest';
 import { LayerComparer } from '../../src/diff/index.js';
-import { SnapshotterError } from '../../src/errors.js';
+import { CodedError } from '../../src/errors.js';
 import { Slots } from '../../src/jobs.js';
 import type { CompareSides } from '../../src/layers/index.js';
 import { silentLogger } from '../../src/log.js';
@@ -17,7 +17,7 @@ it('mounts nothing before its turn: four Diffs at once, and one that is cancelle
     withTrees: async () => {
       mounts += 1;
       await released;
-      throw new SnapshotterError('data-loss', 'enough for this test');
+      throw new CodedError('data-loss', 'enough for this test');
     },
     temporary: (purpose) => purpose,
   };
@@ -34,7 +34,7 @@ it('mounts nothing before its turn: four Diffs at once, and one that is cancelle
         lease: undefined,
         signal,
       })
-      .catch((error: unknown) => (error as SnapshotterError).code),
+      .catch((error: unknown) => (error as CodedError).code),
   );
   await turn();
   expect(mounts).toBe(4);

@@ -8,7 +8,7 @@ import { gzipSync } from 'node:zlib';
 import { makePipe, run } from '../../src/host/index.js';
 import { confirmWhole, decompress, type DecompressOptions } from '../../src/diff/decompress.js';
 import { nodeDecoder } from '../../src/diff/strict-decoder.js';
-import { isCode, SnapshotterError } from '../../src/errors.js';
+import { isCode, CodedError } from '../../src/errors.js';
 import { temporaryFolder } from '../host/temporary.js';
 import { gzipMembers } from './apply-world.js';
 import { onlyPrograms, programOnPath } from './search-path.js';
@@ -30,7 +30,7 @@ async function unpacked(blob: Buffer, o: Partial<DecompressOptions> = {}): Promi
     source: { path, size: blob.length },
     compression: 'gzip',
     output: writer,
-    limit: { bytes: 2 ** 40, error: () => new SnapshotterError('invalid-argument', 'larger than allowed') },
+    limit: { bytes: 2 ** 40, error: () => new CodedError('invalid-argument', 'larger than allowed') },
     deadlineMs: 60_000,
     signal: new AbortController().signal,
     ...o,
@@ -88,7 +88,7 @@ describe.each(['no program', 'igzip', 'pigz', 'a careless program'])('gzip, deco
 
   it('stops when it is cancelled', async () => {
     await useTool();
-    const reason = new SnapshotterError('cancelled', 'enough');
+    const reason = new CodedError('cancelled', 'enough');
     const cancelled = new AbortController();
     setTimeout(() => cancelled.abort(reason), 100);
     const endless = Buffer.concat(Array<Buffer>(2000).fill(gzipSync(Buffer.alloc(1_000_000))));

@@ -4,7 +4,7 @@ import { join } from 'node:path';
 import { gzipSync } from 'node:zlib';
 import { execa } from 'execa';
 import { expect, it } from 'vitest';
-import { SnapshotterError } from '../../src/errors.js';
+import { CodedError } from '../../src/errors.js';
 import { requires } from '../harness/requires.js';
 import { fromSource } from '../harness/from-source.js';
 import { temporaryFolder } from '../host/temporary.js';
@@ -134,9 +134,9 @@ requires('mkfs.erofs')('a layer that flows from one program to the other', () =>
     const failed: unknown = await world
       .apply(o.content, { mediaType: gzip, signal: controller.signal, ...(o.digest ? { digest: o.digest } : {}) })
       .catch((error: unknown) => error);
-    expect(failed).toBeInstanceOf(SnapshotterError);
-    expect((failed as SnapshotterError).code).toBe(o.code);
-    expect((failed as SnapshotterError).message).toMatch(o.message);
+    expect(failed).toBeInstanceOf(CodedError);
+    expect((failed as CodedError).code).toBe(o.code);
+    expect((failed as CodedError).message).toMatch(o.message);
     expect((await world.leftovers()).filter((name) => name.startsWith('.tmp'))).toEqual([]);
     expect((await descriptors()).length).toBeLessThanOrEqual(before.length);
   });

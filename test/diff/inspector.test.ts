@@ -3,7 +3,7 @@ import { join } from 'node:path';
 import { expect, it, onTestFinished } from 'vitest';
 import { ContentDigest } from '../../src/diff/content-digest.js';
 import { Inspectors } from '../../src/diff/thread/inspector.js';
-import { SnapshotterError } from '../../src/errors.js';
+import { CodedError } from '../../src/errors.js';
 import { temporaryFolder } from '../host/temporary.js';
 import { digestOf } from './apply-world.js';
 
@@ -29,7 +29,7 @@ it('a long inspection ends at once when it is cancelled, and the next layer gets
   const controller = new AbortController();
   const layer = { path, size: 0, digest: digestOf(Buffer.alloc(0)) };
   const content = new ContentDigest(layer, inspector, controller.signal);
-  const reason = new SnapshotterError('cancelled', 'enough');
+  const reason = new CodedError('cancelled', 'enough');
   setTimeout(() => controller.abort(reason), 100);
   const started = performance.now();
   await expect(content.check()).rejects.toBe(reason);

@@ -4,13 +4,13 @@ import { join } from 'node:path';
 import { describe, expect, it } from 'vitest';
 import { threadErrorOf } from '../../src/thread-error.js';
 import { Relay, type RelayResult } from '../../src/diff/thread/relay.js';
-import { SnapshotterError } from '../../src/errors.js';
+import { CodedError } from '../../src/errors.js';
 import { temporaryFolder } from '../host/temporary.js';
 import { digestOf } from './apply-world.js';
 import { canonical } from './canonical.js';
 import { tar } from './tar-builder.js';
 
-const larger = new SnapshotterError('invalid-argument', 'larger than allowed');
+const larger = new CodedError('invalid-argument', 'larger than allowed');
 
 /** What a relay makes of these bytes, and what it hands on, also when it refuses them. */
 async function relayed(bytes: Buffer, bounds: { readonly tar?: number; readonly image?: number } = {}) {

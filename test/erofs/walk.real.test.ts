@@ -6,7 +6,7 @@ import { convertDirectory, layerUuid, readFiles, tryMerging } from '../../src/er
 import { checkTree } from '../../src/erofs/tree-check.js';
 import { entryTypes, EntrySum } from '../../src/erofs/entry-sum.js';
 import { walkImage } from '../../src/erofs/walk.js';
-import { SnapshotterError } from '../../src/errors.js';
+import { CodedError } from '../../src/errors.js';
 import { setXattr } from '../../src/host/index.js';
 import { randomOf, times, type Random } from '../harness/share.js';
 import { requires } from '../harness/requires.js';
@@ -104,7 +104,7 @@ requires('mkfs.erofs')('the metadata of an image is walked', () => {
     image.write();
     const error: unknown = await walkImage(image.path, { thorough: true }).catch((thrown: unknown) => thrown);
     expect(error).toMatchObject({ code: 'data-loss', message: expect.stringMatching(why) as string });
-    expect((error as SnapshotterError).message).toContain(image.path);
+    expect((error as CodedError).message).toContain(image.path);
   });
 
   it('and refused when it has more entries than it may, or they take too long', async () => {
@@ -146,7 +146,7 @@ requires('mkfs.erofs')('the metadata of an image is walked', () => {
             (thrown: unknown) => thrown,
           );
           if (error === undefined) continue;
-          const told = error instanceof SnapshotterError && ['data-loss', 'failed-precondition'].includes(error.code);
+          const told = error instanceof CodedError && ['data-loss', 'failed-precondition'].includes(error.code);
           if (told && error.message.includes(path)) continue;
           throw new Error(`${reader}, round ${round}`, { cause: error });
         }

@@ -1,11 +1,11 @@
 import { status } from '@grpc/grpc-js';
 import { describe, expect, it } from 'vitest';
-import { errorCodes, SnapshotterError } from '../../src/errors.js';
+import { errorCodes, CodedError } from '../../src/errors.js';
 import { failedCallOf } from '../../src/grpc/errors.js';
 
 describe('errors on the wire', () => {
   it('gives every code of ours a status of its own', () => {
-    const statuses = errorCodes.map((code) => failedCallOf(new SnapshotterError(code, 'x')).status.code);
+    const statuses = errorCodes.map((code) => failedCallOf(new CodedError(code, 'x')).status.code);
     expect(new Set(statuses).size).toBe(errorCodes.length);
     expect(statuses).not.toContain(status.OK);
   });
@@ -20,11 +20,11 @@ describe('errors on the wire', () => {
     ['unavailable', status.UNAVAILABLE],
     ['data-loss', status.DATA_LOSS],
   ] as const)('sends %s as status %i', (code, expected) => {
-    expect(failedCallOf(new SnapshotterError(code, 'x')).status.code).toBe(expected);
+    expect(failedCallOf(new CodedError(code, 'x')).status.code).toBe(expected);
   });
 
   it('tells what happened and what to do next', () => {
-    const error = new SnapshotterError('not-found', 'no snapshot "a"', { next: 'prepare it' });
+    const error = new CodedError('not-found', 'no snapshot "a"', { next: 'prepare it' });
     expect(failedCallOf(error).status.details).toBe('no snapshot "a"; prepare it');
   });
 
@@ -38,16 +38,16 @@ describe('errors on the wire', () => {
 
   it('shortens long details in the middle, so that the advice stays', () => {
     const { details } = failedCallOf(
-      new SnapshotterError('internal', `begin ${'x'.repeat(100_000)}`, { next: 'end' }),
+      new CodedError('internal', `begin ${'x'.repeat(100_000)}`, { next: 'end' }),
     ).status;
     expect(details.length).toBeLessThan(4100);
     expect(details).toMatch(/^begin x+ \[…\] x+; end$/);
   });
 
   it('makes text that can be percent-encoded of any text', () => {
-    const { details } = failedCallOf(new SnapshotterError('internal', 'half \ud83d of a pair')).status;
+    const { details } = failedCallOf(new CodedError('internal', 'half \ud83d of a pair')).status;
     expect(() => encodeURI(details)).not.toThrow();
-    const cut = failedCallOf(new SnapshotterError('internal', '😀'.repeat(5000) + '!')).status.details;
+    const cut = failedCallOf(new CodedError('internal', '😀'.repeat(5000) + '!')).status.details;
     expect(() => encodeURI(cut)).not.toThrow();
   });
 });

@@ -8,7 +8,7 @@ import { loadSync } from '@grpc/proto-loader';
 import { protoPath } from 'grpc-health-check';
 import { pino } from 'pino';
 import { afterEach, describe, expect, it, vi } from 'vitest';
-import { isCode, SnapshotterError } from '../../src/errors.js';
+import { isCode, CodedError } from '../../src/errors.js';
 import { startServer } from '../../src/grpc/index.js';
 import { openSocket } from '../../src/grpc/socket.js';
 import { silentLogger } from '../../src/log.js';
@@ -51,7 +51,7 @@ describe('a call', () => {
   it('fails as recovery failed, and health stays at NOT_SERVING', async () => {
     let fail = (_: Error) => {};
     await start({ recovered: new Promise((_, reject) => (fail = reject)) });
-    fail(new SnapshotterError('data-loss', 'the database is damaged'));
+    fail(new CodedError('data-loss', 'the database is damaged'));
     await expect(mounts()).rejects.toMatchObject({ code: status.DATA_LOSS, details: 'the database is damaged' });
     expect((await health().unary('Check', { service: '' }, within)).status).toBe('NOT_SERVING');
   });
@@ -112,7 +112,7 @@ describe('a call', () => {
     await start({
       snapshotter: {
         mounts: () => {
-          throw new SnapshotterError('not-found', 'nothing there');
+          throw new CodedError('not-found', 'nothing there');
         },
       },
     });

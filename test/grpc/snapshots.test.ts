@@ -1,6 +1,6 @@
 import { Metadata, status } from '@grpc/grpc-js';
 import { afterEach, describe, expect, it, vi } from 'vitest';
-import { SnapshotterError } from '../../src/errors.js';
+import { CodedError } from '../../src/errors.js';
 import type { CompareSides } from '../../src/layers/index.js';
 import type { ResponseOf, SnapshotsMethods } from '../../src/protocol/index.js';
 import type { SnapshotInfo } from '../../src/snapshots/index.js';
@@ -185,7 +185,7 @@ describe('the Snapshots service', () => {
   it('ends a List with the error that reading met, after the pages before it', async () => {
     const list = function* () {
       for (let index = 0; index < 150; index += 1) yield info(`n${index}`);
-      throw new SnapshotterError('data-loss', 'record 151 is damaged');
+      throw new CodedError('data-loss', 'record 151 is damaged');
     };
     await start({ snapshotter: { list: () => toAsync(list()) } });
     let seen = 0;
@@ -200,7 +200,7 @@ describe('the Snapshots service', () => {
 
   it('carries an error text of any script', async () => {
     const text = 'kein Schlüssel „日本/ключ 😀“: 100%\nzweite Zeile';
-    await start({ snapshotter: { remove: () => Promise.reject(new SnapshotterError('failed-precondition', text)) } });
+    await start({ snapshotter: { remove: () => Promise.reject(new CodedError('failed-precondition', text)) } });
     const call = world.snapshots.unary('Remove', { snapshotter: '', key: 'k' }, within);
     await expect(call).rejects.toMatchObject({ code: status.FAILED_PRECONDITION, details: text });
   });
@@ -302,7 +302,7 @@ describe('the Diff service', () => {
   });
 
   it('answers foreign mounts UNIMPLEMENTED, so that containerd asks the next differ', async () => {
-    const extractTarget = () => Promise.reject(new SnapshotterError('not-mine', 'not a mount of this snapshotter'));
+    const extractTarget = () => Promise.reject(new CodedError('not-mine', 'not a mount of this snapshotter'));
     await start({ snapshotter: { extractTarget } });
     await expect(world.diff.unary('Apply', request, within)).rejects.toMatchObject({ code: status.UNIMPLEMENTED });
   });
@@ -339,7 +339,7 @@ describe('the Diff service', () => {
 
   it('answers a Diff of a foreign media type UNIMPLEMENTED before it looks at the mounts', async () => {
     const compareSides = vi.fn(() => Promise.reject(new Error('looked')));
-    const compare = () => Promise.reject(new SnapshotterError('not-mine', 'not a media type of this differ'));
+    const compare = () => Promise.reject(new CodedError('not-mine', 'not a media type of this differ'));
     await start({ snapshotter: { compareSides }, compare });
     const call = world.diff.unary('Diff', { ...comparison, sourceDateEpoch: null }, within);
     await expect(call).rejects.toMatchObject({ code: status.UNIMPLEMENTED });

@@ -4,20 +4,20 @@ import { open, readFile, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { describe, expect, test } from 'vitest';
-import { SnapshotterError } from '../../src/errors.js';
+import { CodedError } from '../../src/errors.js';
 import { killGraceMs, run } from '../../src/host/exec.js';
 import { temporaryFolder } from './temporary.js';
 
 const deadlineMs = 30_000;
 const stubborn = fileURLToPath(new URL('fixtures/ignores-sigterm.sh', import.meta.url));
 
-async function failureOf(work: Promise<unknown>): Promise<SnapshotterError> {
+async function failureOf(work: Promise<unknown>): Promise<CodedError> {
   const error = await work.then(
     () => undefined,
     (reason: unknown) => reason,
   );
-  expect(error).toBeInstanceOf(SnapshotterError);
-  return error as SnapshotterError;
+  expect(error).toBeInstanceOf(CodedError);
+  return error as CodedError;
 }
 
 /** Whether the process still runs: one that was killed and waits for init to collect it does not. */
@@ -70,7 +70,7 @@ describe('a tool that ends well', () => {
   });
 
   test('ends with the reason for which its input ended early', async () => {
-    const reason = new SnapshotterError('unavailable', 'nothing more comes');
+    const reason = new CodedError('unavailable', 'nothing more comes');
     await expect(run('cat', [], { deadlineMs, feed: () => Promise.reject(reason) })).rejects.toBe(reason);
   });
 
@@ -153,7 +153,7 @@ describe('a tool that is stopped', () => {
   });
 
   test('by a signal with a reason of ours ends with that reason', async () => {
-    const reason = new SnapshotterError('deadline-exceeded', 'the call is over');
+    const reason = new CodedError('deadline-exceeded', 'the call is over');
     expect(await failureOf(run('sleep', ['60'], { deadlineMs, signal: AbortSignal.abort(reason) }))).toBe(reason);
   });
 

@@ -1,9 +1,9 @@
 import { open, readdir, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { expect, onTestFinished, test } from 'vitest';
-import { SnapshotterError } from '../../src/errors.js';
+import { CodedError } from '../../src/errors.js';
 import {
-  asSnapshotterError,
+  asCodedError,
   freeBytes,
   makeFolder,
   requireFreeBytes,
@@ -60,11 +60,11 @@ requires('root')('a full disk', () => {
     const file = await open(join(folder, 'file'), 'w');
     const error: unknown = await file.writeFile(Buffer.alloc(128 * 1024)).catch((reason: unknown) => reason);
     await file.close();
-    expect(asSnapshotterError(error, 'unpacking', join(folder, 'gone', 'file'))).toMatchObject({
+    expect(asCodedError(error, 'unpacking', join(folder, 'gone', 'file'))).toMatchObject({
       code: 'resource-exhausted',
       facts: { freeBytes: 0 },
     });
-    expect(asSnapshotterError(error, 'unpacking').message).toBe('unpacking failed: no disk space is left');
+    expect(asCodedError(error, 'unpacking').message).toBe('unpacking failed: no disk space is left');
   });
 
   test('is told when a folder is made, and so is a read-only filesystem (both were ENOENT)', async () => {
@@ -91,10 +91,10 @@ requires('root')('a full disk', () => {
 });
 
 test('other errors keep their cause, and our own stay what they are', async () => {
-  const own = new SnapshotterError('not-found', 'x');
-  expect(asSnapshotterError(own, 'working')).toBe(own);
+  const own = new CodedError('not-found', 'x');
+  expect(asCodedError(own, 'working')).toBe(own);
   const error: unknown = await writeFile('/no/such/file', '').catch((reason: unknown) => reason);
-  expect(asSnapshotterError(error, 'working')).toMatchObject({
+  expect(asCodedError(error, 'working')).toMatchObject({
     code: 'internal',
     facts: { path: '/no/such/file' },
     cause: error,

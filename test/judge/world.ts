@@ -3,7 +3,7 @@ import { mkdir, mkdtemp, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { connectAsClient } from '../../src/containerd/index.js';
-import { SnapshotterError, type ErrorCode } from '../../src/errors.js';
+import { CodedError, type ErrorCode } from '../../src/errors.js';
 import { run } from '../../src/host/index.js';
 import { silentLogger } from '../../src/log.js';
 import { Scope } from '../../src/scope.js';
@@ -204,7 +204,7 @@ function connectTo(containerd: Containerd) {
 
 /** What is no answer of a snapshotter or differ is thrown on. */
 function refusalOf(error: unknown): { readonly code: ErrorCode; readonly message: string } {
-  if (error instanceof SnapshotterError) return { code: error.code, message: error.message };
+  if (error instanceof CodedError) return { code: error.code, message: error.message };
   throw error;
 }
 

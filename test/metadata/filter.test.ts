@@ -1,5 +1,5 @@
 import { describe, expect, test } from 'vitest';
-import { isCode, SnapshotterError } from '../../src/errors.js';
+import { isCode, CodedError } from '../../src/errors.js';
 import { Patterns } from '../../src/metadata/filter-pattern.js';
 import { compileFilters, type FilterSubject } from '../../src/metadata/index.js';
 import { seededRandom } from './support.js';
@@ -148,10 +148,10 @@ describe('what is refused, and where', () => {
     try {
       compileFilters(['name==fine', filter]);
     } catch (error) {
-      expect(error).toBeInstanceOf(SnapshotterError);
+      expect(error).toBeInstanceOf(CodedError);
       expect(error).toMatchObject({ code: 'invalid-argument', facts: { position } });
-      expect((error as SnapshotterError).message).toContain(`character ${position}:`);
-      expect((error as SnapshotterError).next).toBeDefined();
+      expect((error as CodedError).message).toContain(`character ${position}:`);
+      expect((error as CodedError).next).toBeDefined();
       return;
     }
     expect.unreachable('the filter was accepted');

@@ -9,7 +9,7 @@ import { recordFrom, type RecordFields } from '../../src/metadata/record.js';
 
 export const log = silentLogger();
 
-/** Matches a SnapshotterError with this code. */
+/** Matches a CodedError with this code. */
 export const coded = (code: ErrorCode): unknown => expect.objectContaining({ code });
 
 /** A path for a database in a folder that goes away with the test. */

@@ -2,7 +2,7 @@ import { symlink } from 'node:fs/promises';
 import { join } from 'node:path';
 import { afterAll, beforeAll, expect, it } from 'vitest';
 import { writableLayerLimits } from '../../src/ext4/index.js';
-import { SnapshotterError, type ErrorCode } from '../../src/errors.js';
+import { CodedError, type ErrorCode } from '../../src/errors.js';
 import { maxSizeLabel } from '../../src/snapshots/requests.js';
 import type { Mount } from '../../src/vocabulary.js';
 import { makeInProcessWorld, type InProcessWorld } from '../conformance/in-process.js';
@@ -233,8 +233,8 @@ requires('mkfs.erofs', 'mkfs.ext4')(
           () => undefined,
           (cause: unknown) => cause,
         );
-        expect(error).toBeInstanceOf(SnapshotterError);
-        const failure = error as SnapshotterError;
+        expect(error).toBeInstanceOf(CodedError);
+        const failure = error as CodedError;
         expect(failure.code, failure.message).toBe(code);
         expect(failure.message).toContain(says);
         expect(failure.message.length).toBeLessThan(1000);

@@ -5,8 +5,8 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { Level } from 'level';
 import { afterAll, beforeAll, expect, it, onTestFinished } from 'vitest';
-import type { SnapshotterError } from '../../src/errors.js';
-import { asSnapshotterError } from '../../src/host/index.js';
+import type { CodedError } from '../../src/errors.js';
+import { asCodedError } from '../../src/host/index.js';
 import type { Snapshotter } from '../../src/snapshots/index.js';
 import { openSnapshotter, portOf } from '../conformance/in-process.js';
 import type { Info } from '../conformance/world.js';
@@ -113,10 +113,10 @@ async function expectAgreement(root: string, infos: readonly Info[], where: stri
 }
 
 /** The differ words what it meets in Apply and Diff; here the snapshotter's part runs alone. */
-function failureOf(call: Promise<unknown>): Promise<SnapshotterError | undefined> {
+function failureOf(call: Promise<unknown>): Promise<CodedError | undefined> {
   return call.then(
     () => undefined,
-    (error: unknown) => asSnapshotterError(error, 'the call'),
+    (error: unknown) => asCodedError(error, 'the call'),
   );
 }
 

@@ -1,6 +1,6 @@
 import { beforeEach, describe, expect, it } from 'vitest';
 
-import { SnapshotterError } from '../../src/errors.js';
+import { CodedError } from '../../src/errors.js';
 import { keepAndTag, untagAndGiveUp, type KeepingOptions } from '../../src/spfs/keeping.js';
 import type { SpfsStore } from '../../src/spfs/store/index.js';
 import type { Digest } from '../../src/vocabulary.js';
@@ -70,7 +70,7 @@ describe('keeping what tags name', () => {
   });
 
   it('says that tags are removed when what they kept cannot be given up, and does that with the next change', async () => {
-    chains.releasing = () => Promise.reject(new SnapshotterError('unavailable', 'containerd does not answer'));
+    chains.releasing = () => Promise.reject(new CodedError('unavailable', 'containerd does not answer'));
     await expect(untagAndGiveUp(options, ['red'], signal)).rejects.toMatchObject({
       code: 'unavailable',
       message: 'removed red, but could not give up what no tag reaches: containerd does not answer',

@@ -1,7 +1,7 @@
 import { watch } from 'node:fs';
 import type { FileHandle } from 'node:fs/promises';
 import { setTimeout as delay } from 'node:timers/promises';
-import { SnapshotterError } from '../../errors.js';
+import { CodedError } from '../../errors.js';
 
 /** A file that another process still writes, from its beginning to its end. */
 export interface ArrivingFile {
@@ -20,7 +20,7 @@ const stallMs = 60_000;
 /**
  * Hands on the bytes of a file as they arrive, until all are there. `write` has the part until it resolves.
  *
- * @throws SnapshotterError `unavailable` when the file stops growing, or is given up by its writer; the signal's reason; what `write` throws
+ * @throws CodedError `unavailable` when the file stops growing, or is given up by its writer; the signal's reason; what `write` throws
  */
 export async function follow(
   { file, size }: ArrivingFile,
@@ -70,10 +70,10 @@ async function growth(file: FileHandle, position: number, signal: AbortSignal): 
   await waiting;
 }
 
-function stalled(position: number): SnapshotterError {
-  return new SnapshotterError('unavailable', `nothing arrived for ${stallMs / 1000} s after ${position} bytes`);
+function stalled(position: number): CodedError {
+  return new CodedError('unavailable', `nothing arrived for ${stallMs / 1000} s after ${position} bytes`);
 }
 
-function givenUp(position: number): SnapshotterError {
-  return new SnapshotterError('unavailable', `the fetch was given up after ${position} bytes`);
+function givenUp(position: number): CodedError {
+  return new CodedError('unavailable', `the fetch was given up after ${position} bytes`);
 }

@@ -1,7 +1,7 @@
 import { createHash } from 'node:crypto';
 import type { ContentWriter } from '../../containerd/index.js';
-import { errnoOf, SnapshotterError } from '../../errors.js';
-import { asSnapshotterError } from '../../host/index.js';
+import { errnoOf, CodedError } from '../../errors.js';
+import { asCodedError } from '../../host/index.js';
 import { Slots } from '../../jobs.js';
 import type { CompareSides } from '../../layers/index.js';
 import type { Logger } from '../../log.js';
@@ -64,7 +64,7 @@ export class LayerComparer {
   /**
    * Reads the upper alone when that says it all, else both sides.
    *
-   * @throws SnapshotterError `not-mine` a media type that this does not write, before anything is read; those of `sides`;
+   * @throws CodedError `not-mine` a media type that this does not write, before anything is read; those of `sides`;
    *   `failed-precondition` what no layer can say; `data-loss` a damaged filesystem; those of the content store;
    *   `deadline-exceeded`, `cancelled`
    */
@@ -163,22 +163,22 @@ class Measured {
 /** How the kernel says that a filesystem contradicts itself; Node has no names for 74, EBADMSG, and 117, EUCLEAN. */
 const damaged = /^(EIO|EBADMSG|EUCLEAN|Unknown system error -(74|117))$/;
 
-function worded(error: unknown, signal: AbortSignal): SnapshotterError {
-  if (error instanceof SnapshotterError) return error;
-  if (signal.aborted) return new SnapshotterError('cancelled', 'the diff was cancelled', { cause: error });
+function worded(error: unknown, signal: AbortSignal): CodedError {
+  if (error instanceof CodedError) return error;
+  if (signal.aborted) return new CodedError('cancelled', 'the diff was cancelled', { cause: error });
   const errno = errnoOf(error) ?? '';
   const message = error instanceof Error ? error.message : String(error);
   if (damaged.test(errno)) {
-    return new SnapshotterError('data-loss', `a filesystem that is compared is damaged: ${message}`, {
+    return new CodedError('data-loss', `a filesystem that is compared is damaged: ${message}`, {
       next: 'copy from it what can be saved, and remove the container',
       cause: error,
     });
   }
   if (errno === 'ENAMETOOLONG') {
-    return new SnapshotterError('failed-precondition', `a path is longer than Linux can name: ${message}`, {
+    return new CodedError('failed-precondition', `a path is longer than Linux can name: ${message}`, {
       next: 'remove or shorten it in the container',
       cause: error,
     });
   }
-  return asSnapshotterError(error, 'writing a diff');
+  return asCodedError(error, 'writing a diff');
 }

@@ -54,7 +54,7 @@ async function* through(source: Bytes, create: () => Transform): AsyncGenerator<
 /**
  * For a Node without zstd (before 22.15): the program reads a file and writes a file, both below the snapshotter's root.
  *
- * @throws SnapshotterError `resource-exhausted` when the tar, in which holes are zeros, would leave less than 64 MiB free
+ * @throws CodedError `resource-exhausted` when the tar, in which holes are zeros, would leave less than 64 MiB free
  */
 export async function* compressedByProgram(
   source: Bytes,

@@ -1,6 +1,6 @@
 import { createHash } from 'node:crypto';
-import { errnoOf, isCode, SnapshotterError } from '../../errors.js';
-import { asSnapshotterError } from '../../host/index.js';
+import { errnoOf, isCode, CodedError } from '../../errors.js';
+import { asCodedError } from '../../host/index.js';
 import { overlayNotes } from '../../layers/index.js';
 import type { Logger } from '../../log.js';
 import { layerTar } from './layer-tar.js';
@@ -19,7 +19,7 @@ export interface FolderTarOptions {
  * modes, times, links, devices and extended attributes. The same folder gives the same bytes. What an overlay notes in its upper
  * is understood: a whiteout deletes, an opaque folder hides. Sockets are left out, with a warning in the log.
  *
- * @throws SnapshotterError `failed-precondition` the folder changed while it was read, or has what no layer can say, or may not
+ * @throws CodedError `failed-precondition` the folder changed while it was read, or has what no layer can say, or may not
  *   be read; the signal's reason
  */
 export async function* folderTar(folder: string, o: FolderTarOptions): AsyncGenerator<Buffer, void, undefined> {
@@ -72,9 +72,9 @@ function tarBytes({ stat }: ComparedNode): number {
   return 512 + extended + (stat.isFile() ? Math.ceil(Number(stat.size) / 512) * 512 : 0);
 }
 
-function changed(folder: string, what: Path | undefined, cause?: unknown): SnapshotterError {
+function changed(folder: string, what: Path | undefined, cause?: unknown): CodedError {
   const last = what === undefined ? '' : ` (last: ${JSON.stringify(what.toString())})`;
-  return new SnapshotterError('failed-precondition', `${folder} changed while it was read${last}`, {
+  return new CodedError('failed-precondition', `${folder} changed while it was read${last}`, {
     facts: { path: folder },
     next: 'wait until nothing writes to it, or copy it first',
     cause,
@@ -85,9 +85,9 @@ function worded(error: unknown, folder: string, signal: AbortSignal): unknown {
   if (signal.aborted) return error;
   // A file that became shorter.
   if (isCode(error, 'data-loss')) return changed(folder, undefined, error);
-  if (error instanceof SnapshotterError) return error;
+  if (error instanceof CodedError) return error;
   if (error instanceof UpperIsNotEnough) {
-    return new SnapshotterError(
+    return new CodedError(
       'failed-precondition',
       `${folder} is the upper of an overlay that needs the layers below it: ${error.message}`,
       {
@@ -100,11 +100,11 @@ function worded(error: unknown, folder: string, signal: AbortSignal): unknown {
   if (errno === 'ENOENT' || errno === 'ENOTDIR') return changed(folder, undefined, error);
   if (errno === 'EACCES' || errno === 'EPERM') {
     const message = error instanceof Error ? error.message : String(error);
-    return new SnapshotterError('failed-precondition', `${folder} cannot be read: ${message}`, {
+    return new CodedError('failed-precondition', `${folder} cannot be read: ${message}`, {
       facts: { path: folder },
       next: 'run this as root',
       cause: error,
     });
   }
-  return asSnapshotterError(error, `reading ${folder}`);
+  return asCodedError(error, `reading ${folder}`);
 }

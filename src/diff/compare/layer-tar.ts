@@ -1,4 +1,4 @@
-import { SnapshotterError } from '../../errors.js';
+import { CodedError } from '../../errors.js';
 import { dataRegionsOf } from '../../host/index.js';
 import { Holes } from '../../layers/index.js';
 import type { Logger } from '../../log.js';
@@ -31,7 +31,7 @@ const zeros = Buffer.alloc(partBytes);
  * Writes changes as the tar of an OCI layer (image-spec 1.1, layer.md). The same changes give the same bytes: nothing of
  * the clock, of this host or of the order in which a filesystem lists names is in it.
  *
- * @throws SnapshotterError `failed-precondition` for what no layer can say; `data-loss` when a file shrinks while it is read
+ * @throws CodedError `failed-precondition` for what no layer can say; `data-loss` when a file shrinks while it is read
  */
 export async function* layerTar(o: LayerTarOptions): AsyncGenerator<Buffer, void, undefined> {
   const written = { firstNames: new Map<string, Path>(), holes: new Holes(o.mostHoleBytes) };
@@ -145,8 +145,8 @@ async function* content(
   }
 }
 
-function shrunk({ place }: ComparedNode, size: number, at: number): SnapshotterError {
-  return new SnapshotterError('data-loss', `${place.toString()} has ${size} bytes, and only ${at} could be read`, {
+function shrunk({ place }: ComparedNode, size: number, at: number): CodedError {
+  return new CodedError('data-loss', `${place.toString()} has ${size} bytes, and only ${at} could be read`, {
     facts: { path: place.toString(), size, read: at },
     next: 'freeze the filesystem of the guest while it is read, or stop the container',
   });
@@ -165,7 +165,7 @@ function inside(folder: Path, name: string): Path {
 function mustBeNameable(path: Path): void {
   const name = path.subarray(path.lastIndexOf(slash) + 1);
   if (!name.subarray(0, whiteoutPrefix.length).equals(Buffer.from(whiteoutPrefix))) return;
-  throw new SnapshotterError(
+  throw new CodedError(
     'failed-precondition',
     `${JSON.stringify(path.toString())} cannot be in a layer: a name that begins with "${whiteoutPrefix}" means a deleted file there`,
     { facts: { path: path.toString() }, next: 'rename or remove it in the container' },

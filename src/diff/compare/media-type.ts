@@ -1,4 +1,4 @@
-import { SnapshotterError } from '../../errors.js';
+import { CodedError } from '../../errors.js';
 import type { Compression } from '../media-types.js';
 
 /** What containerd's own differ writes when the call names nothing. */
@@ -17,14 +17,14 @@ const compressions: ReadonlyMap<string, Compression> = new Map([
 /**
  * The media type of the layer that a Diff asks for, and how it is compressed.
  *
- * @throws SnapshotterError `not-mine` for one that this differ does not write, so that containerd asks the next
+ * @throws CodedError `not-mine` for one that this differ does not write, so that containerd asks the next
  */
 export function writtenMediaType(asked: string): { readonly mediaType: string; readonly compression: Compression } {
   const mediaType = asked === '' ? whenNotNamed : asked;
   const compression = compressions.get(mediaType);
   if (compression !== undefined) return { mediaType, compression };
   const shown = mediaType.slice(0, 200);
-  throw new SnapshotterError('not-mine', `media type ${JSON.stringify(shown)} is not a layer this differ writes`, {
+  throw new CodedError('not-mine', `media type ${JSON.stringify(shown)} is not a layer this differ writes`, {
     facts: { mediaType: shown },
   });
 }

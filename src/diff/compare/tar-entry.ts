@@ -1,4 +1,4 @@
-import { SnapshotterError } from '../../errors.js';
+import { CodedError } from '../../errors.js';
 
 /*
  * The pax interchange format (POSIX.1-2017, pax(1)), with `SCHILY.xattr.` records for extended attributes as GNU tar, bsdtar
@@ -90,7 +90,7 @@ function extendedRecords(entry: LayerEntry): Buffer[] {
 function mustBeKey(name: string, path: Buffer): void {
   if (!name.includes('=')) return;
   const message = `${JSON.stringify(path.toString())} has an extended attribute named ${JSON.stringify(name)}`;
-  throw new SnapshotterError('failed-precondition', `${message}, and no layer can hold a name with "=" in it`, {
+  throw new CodedError('failed-precondition', `${message}, and no layer can hold a name with "=" in it`, {
     facts: { path: path.toString(), attribute: name },
     next: 'remove that attribute in the container',
   });

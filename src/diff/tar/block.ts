@@ -1,4 +1,4 @@
-import { SnapshotterError } from '../../errors.js';
+import { CodedError } from '../../errors.js';
 import { integer } from './numbers.js';
 
 /** Bytes of a header, and what the data of each entry is rounded up to. */
@@ -13,8 +13,8 @@ export function isZeroBlock(block: Buffer): boolean {
 }
 
 /** @param offset of the entry's header, in bytes from the start of the tar */
-export function malformed(problem: string, offset: number, next?: string): SnapshotterError {
-  return new SnapshotterError('invalid-argument', `the layer's tar is malformed at byte ${offset}: ${problem}`, {
+export function malformed(problem: string, offset: number, next?: string): CodedError {
+  return new CodedError('invalid-argument', `the layer's tar is malformed at byte ${offset}: ${problem}`, {
     facts: { tarOffset: offset },
     next: next ?? 'build the image again with another tool',
   });

@@ -153,7 +153,7 @@ export function eachFolder(root: Folder, visit: (path: string, folder: Folder) =
   walk(root, '');
 }
 
-/** @throws SnapshotterError `invalid-argument` when describing the folders that no entry describes would take too much */
+/** @throws CodedError `invalid-argument` when describing the folders that no entry describes would take too much */
 export function checkImplied(root: Folder, offset: number): void {
   let bytes = 0;
   const walk = (folder: Folder, length: number): void => {

@@ -23,7 +23,7 @@ export interface TarHeader {
  * Formats are told by their magic, as Go does: `ustar` with the trailer `tar` is star, `ustar` with spaces GNU's; whatever else is
  * taken for the format of 1979, which has neither devices nor a prefix.
  *
- * @throws SnapshotterError `invalid-argument` with the offset, for a wrong checksum and for what is no number
+ * @throws CodedError `invalid-argument` with the offset, for a wrong checksum and for what is no number
  */
 export function parseHeader(block: Buffer, offset: number): TarHeader {
   if (!hasRightChecksum(block)) throw malformed('the header has a wrong checksum', offset);

@@ -15,7 +15,7 @@ const unclean = /(^|\/)\.{0,2}(\/|$)/;
 /**
  * `/a`, `./a`, `b/../a` and `a/` are all `a`, as containerd reads them; the root is the empty string.
  *
- * @throws SnapshotterError `invalid-argument` for what leads above the root
+ * @throws CodedError `invalid-argument` for what leads above the root
  */
 export function cleanPath(name: string, offset: number): string {
   if (name.length > textMax) throw tooLong('path', name, pathMax, offset);
@@ -46,7 +46,7 @@ export function splitPath(path: string): readonly [folder: string, name: string]
   return slash === -1 ? ['', path] : [path.slice(0, slash), path.slice(slash + 1)];
 }
 
-/** @throws SnapshotterError `invalid-argument` for what no Linux system could make */
+/** @throws CodedError `invalid-argument` for what no Linux system could make */
 export function checkName(name: string, offset: number): void {
   if (name.length > nameMax) throw tooLong('name', name, nameMax, offset);
 }

@@ -45,7 +45,7 @@ export interface PaxRecords {
  * another one replaces, and of a global one, count for nothing.
  *
  * @param onRecord called for each record, so that its caller can bound them
- * @throws SnapshotterError `invalid-argument`
+ * @throws CodedError `invalid-argument`
  */
 export function parsePax(body: Buffer, offset: number, onRecord: () => void): PaxRecords {
   const values = new Map<string, string>();
@@ -79,7 +79,7 @@ const known = new Set([...names, 'size', 'uid', 'gid', 'mtime', 'atime', 'ctime'
 /**
  * What the records say of the entry. An empty value takes its key back, except for an extended attribute, which may be empty.
  *
- * @throws SnapshotterError `invalid-argument`
+ * @throws CodedError `invalid-argument`
  */
 export function attributesOf({ values, xattrs, offset }: PaxRecords): PaxAttributes {
   // What is stated must be a number, also where it means nothing here.

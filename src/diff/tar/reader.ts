@@ -96,7 +96,7 @@ export class TarReader {
     return this.#position;
   }
 
-  /** @throws SnapshotterError `invalid-argument` with the offset of the entry that is refused, and what the sink throws */
+  /** @throws CodedError `invalid-argument` with the offset of the entry that is refused, and what the sink throws */
   push(chunk: Buffer): void {
     for (let at = 0; at < chunk.length;) {
       if (this.#ended) {
@@ -117,7 +117,7 @@ export class TarReader {
     }
   }
 
-  /** To be called at the end. @throws SnapshotterError `invalid-argument` when the tar ends inside an entry */
+  /** To be called at the end. @throws CodedError `invalid-argument` when the tar ends inside an entry */
   finish(): void {
     if (this.#ended) return;
     // The last file may lack what fills its block.

@@ -25,7 +25,7 @@ export class Resolver {
     this.#stepsMax = max;
   }
 
-  /** Bounds the work that paths make. @throws SnapshotterError `invalid-argument` */
+  /** Bounds the work that paths make. @throws CodedError `invalid-argument` */
   step(offset: number, steps = 1): void {
     this.#steps += steps;
     if (this.#steps > this.#stepsMax) throw malformed('its paths are too long and too many to be followed', offset);
@@ -36,7 +36,7 @@ export class Resolver {
    * `..` goes by the names and not by the folders, and what does not exist yet is no link.
    *
    * @param path a clean one
-   * @throws SnapshotterError `invalid-argument` for links in circles, and for what is below something that is no folder
+   * @throws CodedError `invalid-argument` for links in circles, and for what is below something that is no folder
    */
   resolve(path: string, offset: number): string {
     let parts = withinRoot([], path);

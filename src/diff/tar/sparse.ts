@@ -27,7 +27,7 @@ export function regionsOfPairs(count: string, numbers: readonly string[], offset
   return regions;
 }
 
-/** @throws SnapshotterError `invalid-argument` unless the regions lie in a file of that size, in order, and make up what is stored */
+/** @throws CodedError `invalid-argument` unless the regions lie in a file of that size, in order, and make up what is stored */
 export function checkRegions(regions: readonly Region[], size: number, stored: number, offset: number): void {
   let end = 0;
   let sum = 0;

@@ -66,7 +66,7 @@ export class LayerTree {
     return this.#oddity;
   }
 
-  /** @throws SnapshotterError `invalid-argument` for what makes no tree, with the entry's offset */
+  /** @throws CodedError `invalid-argument` for what makes no tree, with the entry's offset */
   take(entry: TarEntry): Step {
     const number = this.#entries++;
     const path = cleanPath(entry.name, entry.offset);

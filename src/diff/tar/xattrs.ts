@@ -18,7 +18,7 @@ export const originXattr = 'trusted.overlay.origin';
  * too. What overlayfs would believe is a layer's to say by its whiteouts alone, so it is left out, unless it is nested.
  *
  * @param holder an attribute of a user's can be on a file or folder alone
- * @throws SnapshotterError `invalid-argument` for what Linux or EROFS cannot hold
+ * @throws CodedError `invalid-argument` for what Linux or EROFS cannot hold
  */
 export function keptXattrs(
   given: Xattrs | undefined,
@@ -46,7 +46,7 @@ export function keptXattrs(
   return kept.size > 0 ? kept : undefined;
 }
 
-/** Of one key the later value counts. @throws SnapshotterError `invalid-argument` when they are too many together */
+/** Of one key the later value counts. @throws CodedError `invalid-argument` when they are too many together */
 export function joinXattrs(first: Xattrs | undefined, second: Xattrs | undefined, offset: number): Xattrs | undefined {
   if (!first || !second) return first ?? second;
   const joined = new Map([...first, ...second]);

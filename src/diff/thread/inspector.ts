@@ -1,6 +1,6 @@
 import type { Worker } from 'node:worker_threads';
 import type { WalkedTree, WalkOptions } from '../../erofs/index.js';
-import { SnapshotterError } from '../../errors.js';
+import { CodedError } from '../../errors.js';
 import { startThread } from '../../threads.js';
 import { within } from '../../waiting.js';
 import { errorOf } from '../../thread-error.js';
@@ -20,8 +20,8 @@ export interface Relaying {
   /** Resolves with the bytes of the tar when all were read. Never, when it is refused before. */
   readonly ended: Promise<number>;
   /** Resolves as soon as the tar is known to be wrong, maybe long before its end. */
-  readonly refused: Promise<SnapshotterError>;
-  /** Says that what came was whole. @throws SnapshotterError what is wrong with the tar */
+  readonly refused: Promise<CodedError>;
+  /** Says that what came was whole. @throws CodedError what is wrong with the tar */
   readonly finish: () => Promise<RelayResult>;
   /**
    * Has the thread let go of the descriptors, and resolves when it has: before, they must stay open, since it may use their
@@ -34,14 +34,14 @@ export interface Relaying {
   readonly forget: () => void;
 }
 
-type Listener = (answer: Answer | { readonly kind: 'gone'; readonly error: SnapshotterError }) => void;
+type Listener = (answer: Answer | { readonly kind: 'gone'; readonly error: CodedError }) => void;
 
 /** One worker thread that reads files and hands tars on: hashing a layer must not hold up the calls that the daemon answers meanwhile. */
 export class Inspector {
   readonly #worker: Worker;
   readonly #open = new Map<number, Listener>();
   #lastId = 0;
-  #failure: SnapshotterError | undefined;
+  #failure: CodedError | undefined;
   readonly #exited: Promise<void>;
 
   constructor() {
@@ -57,7 +57,7 @@ export class Inspector {
     return this.#failure === undefined;
   }
 
-  /** Reads a file. @throws SnapshotterError what is wrong with it */
+  /** Reads a file. @throws CodedError what is wrong with it */
   inspect(request: InspectionRequest): Promise<InspectionResult> {
     return new Promise((resolve, reject) => {
       this.#order({ kind: 'inspect', request }, (answer, id) => {
@@ -100,9 +100,9 @@ export class Inspector {
         if (answer.kind === 'released') released.resolve(undefined);
       }
     });
-    const refused = new Promise<SnapshotterError>((resolve) => {
+    const refused = new Promise<CodedError>((resolve) => {
       // Also makes the rejection a handled one when the result is never fetched.
-      result.promise.catch((error: unknown) => resolve(error as SnapshotterError));
+      result.promise.catch((error: unknown) => resolve(error as CodedError));
     });
     return {
       id: order,
@@ -142,11 +142,11 @@ export class Inspector {
   }
 
   #fail(cause: unknown): void {
-    this.#failure ??= new SnapshotterError('internal', 'the thread that reads layers ended early', { cause });
+    this.#failure ??= new CodedError('internal', 'the thread that reads layers ended early', { cause });
     this.#tellAll(this.#failure);
   }
 
-  #tellAll(error: SnapshotterError): void {
+  #tellAll(error: CodedError): void {
     for (const listener of this.#open.values()) listener({ kind: 'gone', error });
     this.#open.clear();
   }
@@ -154,18 +154,18 @@ export class Inspector {
 
 type WithoutId<T> = T extends unknown ? Omit<T, 'id'> : never;
 
-function goneError(answer: Parameters<Listener>[0]): SnapshotterError {
+function goneError(answer: Parameters<Listener>[0]): CodedError {
   return answer.kind === 'gone' ? answer.error : cancelled();
 }
 
-function cancelled(): SnapshotterError {
-  return new SnapshotterError('cancelled', 'the layer is not read any more');
+function cancelled(): CodedError {
+  return new CodedError('cancelled', 'the layer is not read any more');
 }
 
 interface Deferred<T> {
   readonly promise: Promise<T>;
   readonly resolve: (value: T) => void;
-  readonly reject: (error: SnapshotterError) => void;
+  readonly reject: (error: CodedError) => void;
 }
 
 function deferred<T>(): Deferred<T> {

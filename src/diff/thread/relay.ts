@@ -93,7 +93,7 @@ export class Relay implements TarSink {
     return this.#size;
   }
 
-  /** Takes the next part; false at the end. @throws SnapshotterError as `TarReader` and `LayerTree`, and the limit's */
+  /** Takes the next part; false at the end. @throws CodedError as `TarReader` and `LayerTree`, and the limit's */
   advance(): boolean {
     const part = this.#fill();
     this.#size += part.length;
@@ -127,7 +127,7 @@ export class Relay implements TarSink {
     this.#pass.ended();
   }
 
-  /** To be called once, at the end, if nothing is wrong with where the tar came from. @throws SnapshotterError as `advance` */
+  /** To be called once, at the end, if nothing is wrong with where the tar came from. @throws CodedError as `advance` */
   finish(): RelayResult {
     this.#reader.finish();
     const implied = this.#pass.finish(this.#size);

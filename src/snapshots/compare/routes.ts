@@ -1,7 +1,7 @@
 import { mkdir } from 'node:fs/promises';
 import { join } from 'node:path';
 
-import { SnapshotterError } from '../../errors.js';
+import { CodedError } from '../../errors.js';
 import { PrivateMounts, removeTree, temporaryBeside } from '../../host/index.js';
 import type { CompareSides } from '../../layers/index.js';
 import type { SnapshotRecord } from '../../metadata/index.js';
@@ -23,7 +23,7 @@ export interface CompareRequest {
 /**
  * Resolves the mounts of a Diff to what may be read for it. Nothing is mounted before the differ asks.
  *
- * @throws SnapshotterError as {@link mustBeOurs} and {@link findSide}; what it returns throws those of `mountUpper`
+ * @throws CodedError as {@link mustBeOurs} and {@link findSide}; what it returns throws those of `mountUpper`
  */
 export async function findCompareSides(context: Context, request: CompareRequest): Promise<CompareSides> {
   mustBeOurs(context, request.left, request.right);
@@ -121,7 +121,7 @@ async function holding<T>(
 async function mustBeTheSame({ store }: Context, key: string, id: number): Promise<void> {
   const record = await store.get(key);
   if (record?.id === id && record.kind === 'active') return;
-  throw new SnapshotterError('not-found', `snapshot ${JSON.stringify(key)} was removed or committed meanwhile`, {
+  throw new CodedError('not-found', `snapshot ${JSON.stringify(key)} was removed or committed meanwhile`, {
     facts: { key, id },
     next: 'compare the committed snapshot, if there is one',
   });

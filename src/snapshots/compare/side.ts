@@ -1,7 +1,7 @@
 import { isDeepStrictEqual } from 'node:util';
 
 import type { MergePlan } from '../../erofs/index.js';
-import { SnapshotterError } from '../../errors.js';
+import { CodedError } from '../../errors.js';
 import {
   layersOf,
   type CommittedRecord,
@@ -27,30 +27,26 @@ export interface ComparedSide {
   readonly active: ContainerRecord | undefined;
 }
 
-/** @throws SnapshotterError `not-mine` when neither list names a path below the root; `invalid-argument` when only one does */
+/** @throws CodedError `not-mine` when neither list names a path below the root; `invalid-argument` when only one does */
 export function mustBeOurs({ paths }: Context, left: readonly Mount[], right: readonly Mount[]): void {
   const named = { left: left.flatMap(pathsNamedBy), right: right.flatMap(pathsNamedBy) };
   const ours = (side: SideName) => named[side].some((path) => claimsToBeBelow(path, paths.root));
   if (ours('left') && ours('right')) return;
   const facts = { left: named.left, right: named.right, root: paths.root };
   if (!ours('left') && !ours('right')) {
-    throw new SnapshotterError('not-mine', 'these mounts are not of this snapshotter', { facts });
+    throw new CodedError('not-mine', 'these mounts are not of this snapshotter', { facts });
   }
-  throw new SnapshotterError(
-    'invalid-argument',
-    `the ${ours('left') ? 'right' : 'left'} mounts are not below the root`,
-    {
-      facts,
-      next: 'compare snapshots of one snapshotter',
-    },
-  );
+  throw new CodedError('invalid-argument', `the ${ours('left') ? 'right' : 'left'} mounts are not below the root`, {
+    facts,
+    next: 'compare snapshots of one snapshotter',
+  });
 }
 
 /**
  * Finds whose mounts these are, and believes them only when that snapshot's own answer is exactly this list: what is mounted
  * later is spelled from the records, never from the wire.
  *
- * @throws SnapshotterError `invalid-argument` when no Prepare, View or Mounts of ours answers this list; `failed-precondition`
+ * @throws CodedError `invalid-argument` when no Prepare, View or Mounts of ours answers this list; `failed-precondition`
  *   when the snapshot is quarantined, or one that layers are extracted into
  */
 export async function findSide(context: Context, name: SideName, mounts: readonly Mount[]): Promise<ComparedSide> {
@@ -95,15 +91,15 @@ function servedAs(record: ContainerRecord | ViewRecord): ComparedSide {
   return { layers: layersOf(serve), serve, active: record.kind === 'active' ? record : undefined };
 }
 
-function notAnAnswer(name: SideName, mounts: readonly Mount[]): SnapshotterError {
-  return new SnapshotterError('invalid-argument', `no snapshot has the ${name} mounts of this call`, {
+function notAnAnswer(name: SideName, mounts: readonly Mount[]): CodedError {
+  return new CodedError('invalid-argument', `no snapshot has the ${name} mounts of this call`, {
     facts: { mounts: mounts.map(({ type, source }) => `${type} ${source}`) },
     next: 'pass on the mounts that Prepare, View or Mounts answered, unchanged',
   });
 }
 
-function extracting(record: SnapshotRecord, name: SideName): SnapshotterError {
-  return new SnapshotterError(
+function extracting(record: SnapshotRecord, name: SideName): CodedError {
+  return new CodedError(
     'failed-precondition',
     `the ${name} mounts are of ${JSON.stringify(record.key)}, into which a layer is extracted`,
     { facts: { key: record.key }, next: 'commit it, and compare a view of the committed snapshot' },

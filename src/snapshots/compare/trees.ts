@@ -1,7 +1,7 @@
 import { mkdir } from 'node:fs/promises';
 import { join } from 'node:path';
 
-import { SnapshotterError } from '../../errors.js';
+import { CodedError } from '../../errors.js';
 import type { PrivateMounts } from '../../host/index.js';
 import type { ComparedTree, OverlayNotes } from '../../layers/index.js';
 import type { LayerPlace } from '../../metadata/index.js';
@@ -30,7 +30,7 @@ export async function mountLayer(o: Mounting, { id, file }: LayerPlace, target: 
 /**
  * Mounts a whole side below `folder`, until the mounts are closed, which happens before the scope ends.
  *
- * @throws SnapshotterError as `mountUpper`; `failed-precondition` when there are more layers than one overlay mount takes
+ * @throws CodedError as `mountUpper`; `failed-precondition` when there are more layers than one overlay mount takes
  */
 export async function mountTree(o: Mounting, scope: Scope, side: ComparedSide, folder: string): Promise<ComparedTree> {
   await mkdir(folder, { mode: 0o700 });
@@ -92,7 +92,7 @@ async function mountOverlay(
 ): Promise<MountedTree> {
   const lowers = newestFirst.join(':');
   if (lowers.length > longestLowers || /[,\\"]/.test(lowers) || newestFirst.some((path) => path.includes(':'))) {
-    throw new SnapshotterError(
+    throw new CodedError(
       'failed-precondition',
       `${newestFirst.length} layers cannot be stacked on this host to compare them: their paths are too long, or hold one of , : \\ "`,
       { facts: { layers: newestFirst.length }, next: 'choose a shorter and plainer root' },

@@ -1,7 +1,7 @@
 import { stat } from 'node:fs/promises';
 import { basename, join } from 'node:path';
 
-import { isCode, SnapshotterError } from '../../errors.js';
+import { isCode, CodedError } from '../../errors.js';
 import { checkGuestExt4, extractFolder } from '../../ext4/index.js';
 import {
   lockImage,
@@ -42,7 +42,7 @@ export interface MountedFolder {
  * mount point.
  *
  * @returns `upper/` in the ext4 image
- * @throws SnapshotterError `failed-precondition` when a virtual machine has the image open, or it has no `upper/`; `data-loss`
+ * @throws CodedError `failed-precondition` when a virtual machine has the image open, or it has no `upper/`; `data-loss`
  *   when its ext4 is damaged
  */
 export async function mountUpper(
@@ -97,7 +97,7 @@ const refused = /bad superblock|Structure needs cleaning|Bad message|can't read 
 
 function damagedExt4(error: unknown, path: string): unknown {
   if (!isCode(error, 'internal') || !refused.test(String(error.facts['stderr'] ?? ''))) return error;
-  return new SnapshotterError('data-loss', `the writable layer ${path} cannot be mounted: its ext4 is damaged`, {
+  return new CodedError('data-loss', `the writable layer ${path} cannot be mounted: its ext4 is damaged`, {
     facts: { ...error.facts, path },
     next: `look at it with "e2fsck -n ${path}", and copy from it what can be saved`,
     cause: error,

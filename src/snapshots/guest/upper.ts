@@ -1,7 +1,7 @@
 import { lstatSync } from 'node:fs';
 import { lstat, readdir } from 'node:fs/promises';
 
-import { SnapshotterError } from '../../errors.js';
+import { CodedError } from '../../errors.js';
 import { listXattrs } from '../../host/index.js';
 import { Holes, type Upper } from '../../layers/index.js';
 
@@ -17,12 +17,12 @@ const incomplete = {
  * The guest owns its disk down to the last byte, so nothing about it is taken for granted: least of all that `upper/` is a
  * folder and not a link to one of the host's.
  *
- * @throws SnapshotterError `failed-precondition` when it is not
+ * @throws CodedError `failed-precondition` when it is not
  */
 export async function mustBeUpperFolder(upper: string): Promise<void> {
   const stat = await lstat(upper).catch(() => undefined);
   if (!stat?.isDirectory()) {
-    throw new SnapshotterError('failed-precondition', `the writable layer has no folder "upper" at ${upper}`, {
+    throw new CodedError('failed-precondition', `the writable layer has no folder "upper" at ${upper}`, {
       facts: { path: upper },
       next: 'let the guest mount its overlay with upper/ and work/ at the root of the ext4',
     });
@@ -32,7 +32,7 @@ export async function mustBeUpperFolder(upper: string): Promise<void> {
 /**
  * Checks that what a guest wrote can become a layer by itself.
  *
- * @throws SnapshotterError `failed-precondition` when the guest's overlay was mounted with `redirect_dir` or `metacopy` and used
+ * @throws CodedError `failed-precondition` when the guest's overlay was mounted with `redirect_dir` or `metacopy` and used
  *   it: the layer would lack what those entries refer to; `resource-exhausted` when its files have holes that no disk holds
  * @returns bytes that its files may take while they become a layer
  */
@@ -79,8 +79,8 @@ function count(survey: Survey, path: Buffer): void {
   if (stat.size > (survey.largest?.size ?? 0)) survey.largest = { path, size: stat.size };
 }
 
-function notWhole(path: Buffer, note: string): SnapshotterError {
-  return new SnapshotterError(
+function notWhole(path: Buffer, note: string): CodedError {
+  return new CodedError(
     'failed-precondition',
     `${path.toString()} refers to a layer below (${note}), so that the guest's changes are not whole by themselves`,
     {

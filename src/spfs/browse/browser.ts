@@ -1,5 +1,5 @@
 import { readFiles, writeContent, type ErofsFiles, type ErofsImage, type NamedFile } from '../../erofs/index.js';
-import { SnapshotterError } from '../../errors.js';
+import { CodedError } from '../../errors.js';
 import type { Mount } from '../../vocabulary.js';
 import { imageOf } from './image.js';
 import { printableName } from './names.js';
@@ -28,7 +28,7 @@ export class Browser {
   /**
    * @param reference what the stack is called, for messages
    * @param mounts the Mounts answer of a View, which keeps the images there meanwhile
-   * @throws SnapshotterError `failed-precondition` when the layers are not merged
+   * @throws CodedError `failed-precondition` when the layers are not merged
    */
   constructor(reference: string, mounts: readonly Mount[]) {
     this.#reference = reference;
@@ -39,7 +39,7 @@ export class Browser {
    * What a directory holds, in the order of the names' bytes; any other file: itself, under the path that was given.
    *
    * @param path a byte string
-   * @throws SnapshotterError `not-found`; `data-loss` a damaged image
+   * @throws CodedError `not-found`; `data-loss` a damaged image
    */
   async list(path: string): Promise<readonly Listing[]> {
     if (this.#image === undefined) return emptyStack(this.#reference, path);
@@ -54,7 +54,7 @@ export class Browser {
    * Writes the contents of one file after another. Symlinks are followed.
    *
    * @param paths byte strings, all of them looked up before the first is written
-   * @throws SnapshotterError `not-found`; `failed-precondition` for what is not a regular file; `data-loss` a damaged image
+   * @throws CodedError `not-found`; `failed-precondition` for what is not a regular file; `data-loss` a damaged image
    */
   async cat(paths: readonly string[], { output, signal }: CatOptions): Promise<void> {
     const image = this.#image;
@@ -80,15 +80,15 @@ function withTarget(files: ErofsFiles, entry: NamedFile): Listing {
 /** An empty stack has a root, and nothing in it. */
 function emptyStack(reference: string, path: string): readonly Listing[] {
   if (/^[/.]*$/.test(belowStack(path))) return [];
-  throw new SnapshotterError('not-found', `${reference} has no ${printableName(path)}: it has no layers`, {
+  throw new CodedError('not-found', `${reference} has no ${printableName(path)}: it has no layers`, {
     facts: { reference },
     next: 'name a tag or a digest: `spfs tags` lists the tags',
   });
 }
 
-function notAFile(reference: string, path: string, kind: string): SnapshotterError {
+function notAFile(reference: string, path: string, kind: string): CodedError {
   const shown = printableName(path);
-  return new SnapshotterError('failed-precondition', `${shown} in ${reference} is a ${kind} and no file`, {
+  return new CodedError('failed-precondition', `${shown} in ${reference} is a ${kind} and no file`, {
     facts: { reference, path: shown, kind },
     next: kind === 'directory' ? `\`spfs ls ${reference} ${shown}\` lists it` : 'name a regular file',
   });

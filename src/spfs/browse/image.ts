@@ -1,4 +1,4 @@
-import { SnapshotterError } from '../../errors.js';
+import { CodedError } from '../../errors.js';
 import type { ErofsImage } from '../../erofs/index.js';
 import { oldestFirst, newestFirst, type Mount } from '../../vocabulary.js';
 
@@ -7,14 +7,14 @@ const deviceOption = 'device=';
 /**
  * The one image that shows all files of a stack, from the Mounts answer of a View; undefined for an empty stack. Pure.
  *
- * @throws SnapshotterError `failed-precondition` when the layers could not be merged into one image
+ * @throws CodedError `failed-precondition` when the layers could not be merged into one image
  */
 export function imageOf(mounts: readonly Mount[]): ErofsImage | undefined {
   const [mount, ...others] = mounts;
   if (mount === undefined) return undefined;
   if (others.length > 0 || (mount.type !== 'erofs' && mount.type !== 'format/erofs')) {
     const types = mounts.map(({ type }) => type).join(', ');
-    throw new SnapshotterError('failed-precondition', `the ${mounts.length} layers are not merged into one image`, {
+    throw new CodedError('failed-precondition', `the ${mounts.length} layers are not merged into one image`, {
       facts: { types },
       next: 'look at one layer at a time; the log of erofs-snapshotter says why they are not merged',
     });

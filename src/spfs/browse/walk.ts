@@ -1,4 +1,4 @@
-import { SnapshotterError } from '../../errors.js';
+import { CodedError } from '../../errors.js';
 import type { ErofsFile, ErofsFiles } from '../../erofs/index.js';
 import { printableName } from './names.js';
 
@@ -29,7 +29,7 @@ export function belowStack(path: string): string {
  *
  * @param reference what the stack is called, for messages
  * @param path a byte string
- * @throws SnapshotterError `not-found` naming the reference, the path and the part that is missing
+ * @throws CodedError `not-found` naming the reference, the path and the part that is missing
  */
 export function follow(files: ErofsFiles, reference: string, path: string): Found {
   const fault = (why: string) => missing(reference, path, why);
@@ -78,9 +78,9 @@ function pathOf(steps: readonly Step[]): string {
   return steps.map(({ name }) => `/${name}`).join('');
 }
 
-function missing(reference: string, path: string, why: string): SnapshotterError {
+function missing(reference: string, path: string, why: string): CodedError {
   const shown = printableName(path);
-  return new SnapshotterError('not-found', `${reference} has no ${shown}: ${why}`, {
+  return new CodedError('not-found', `${reference} has no ${shown}: ${why}`, {
     facts: { reference, path: shown },
     next: `\`spfs ls ${reference} PATH\` shows what is there`,
   });

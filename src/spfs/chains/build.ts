@@ -25,7 +25,7 @@ class Vanished extends Error {}
  * Makes every link of a chain be a committed snapshot that the lease keeps. Asks from the top: when all is there, that is one
  * question. Several processes may build the same chain at once.
  *
- * @throws SnapshotterError `not-found` a layer that the snapshotter does not hold and for which there is no blob; `unavailable`;
+ * @throws CodedError `not-found` a layer that the snapshotter does not hold and for which there is no blob; `unavailable`;
  *   what differ and snapshotter answer
  */
 export async function buildChain(tools: ChainTools, links: readonly Link[], o: BuildOptions): Promise<void> {

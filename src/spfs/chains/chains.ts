@@ -41,7 +41,7 @@ const none: ReadonlyMap<Digest, LayerBlob> = new Map();
 /**
  * Stacks of layers as chains of snapshots in containerd's namespace `spfs`, and what keeps them there.
  *
- * Every method throws SnapshotterError: `unavailable` when containerd or the snapshotter does not answer; `failed-precondition`
+ * Every method throws CodedError: `unavailable` when containerd or the snapshotter does not answer; `failed-precondition`
  * when containerd has no such snapshotter, or a snapshot is quarantined; and the signal's reason.
  */
 export class Chains {
@@ -64,7 +64,7 @@ export class Chains {
   /**
    * Makes the stack a chain of committed snapshots under the lease. An empty stack is a chain without a name.
    *
-   * @throws SnapshotterError `not-found` a layer that is not here
+   * @throws CodedError `not-found` a layer that is not here
    */
   async ensure(layers: OldestFirst<Digest>, { lease, blobs = none, onLink, signal }: EnsureOptions): Promise<Chain> {
     const links = linksOf(layers);
@@ -76,7 +76,7 @@ export class Chains {
   /**
    * Keeps an object's chain until `release`. Does nothing when it is kept already.
    *
-   * @throws SnapshotterError `not-found` a layer that is not here
+   * @throws CodedError `not-found` a layer that is not here
    */
   async keep(object: StoredObject, signal: AbortSignal): Promise<void> {
     const { leases } = this.#options.containerd;
@@ -119,7 +119,7 @@ export class Chains {
   /**
    * The disks of a stack, for this process, until they are closed or it ends.
    *
-   * @throws SnapshotterError `not-found` a layer that is not here
+   * @throws CodedError `not-found` a layer that is not here
    */
   async open(layers: OldestFirst<Digest>, { blobs, signal }: OpenOptions): Promise<OpenChain> {
     const name = linksOf(layers).at(-1)?.name;
@@ -134,7 +134,7 @@ export class Chains {
     }
   }
 
-  /** @throws SnapshotterError what is wrong with a stack that the snapshotter cannot serve, or that is not here */
+  /** @throws CodedError what is wrong with a stack that the snapshotter cannot serve, or that is not here */
   async prove(layers: OldestFirst<Digest>, { lease, signal }: EnsureOptions): Promise<void> {
     if (layers.length === 0) return;
     await this.#view(layers, lease, { signal });
@@ -155,7 +155,7 @@ export class Chains {
    * Makes a blob a layer of its own, a chain of one link, and proves that it can be used.
    *
    * @returns the layer's diff ID.
-   * @throws SnapshotterError `failed-precondition` containerd had another differ unpack it
+   * @throws CodedError `failed-precondition` containerd had another differ unpack it
    */
   async unpack(blob: LayerBlob, { lease, signal }: { lease: string; signal: AbortSignal }): Promise<Digest> {
     const { snapshots, log } = this.#tools;

@@ -40,7 +40,7 @@ export interface UnpackOptions extends LayerBlob {
  * Unpacks a blob into a snapshot that is prepared for it, and commits it. The key is the caller's to discard when this fails.
  *
  * @returns the diff ID.
- * @throws SnapshotterError `data-loss` the blob has another layer; what the differ and the snapshotter answer
+ * @throws CodedError `data-loss` the blob has another layer; what the differ and the snapshotter answer
  */
 export async function unpackInto({ snapshots, differ, log }: ChainTools, o: UnpackOptions): Promise<Digest> {
   const { key, lease, signal } = o;

@@ -1,4 +1,4 @@
-import { isCode, SnapshotterError } from '../../errors.js';
+import { isCode, CodedError } from '../../errors.js';
 import type { Digest } from '../../vocabulary.js';
 import { shortForm, toBase32 } from '../digest.js';
 import { spfsNamespace, type Link } from './names.js';
@@ -6,9 +6,9 @@ import { spfsNamespace, type Link } from './names.js';
 /** What the snapshotter or containerd said of one link, with the layer that it was about. Anything else stays as it is. */
 export function aboutLink(error: unknown, { layer, position, of }: Link): unknown {
   // A service that does not answer, or is not awaited, has said nothing about a layer.
-  if (!(error instanceof SnapshotterError) || error.code === 'unavailable' || error.code === 'cancelled') return error;
+  if (!(error instanceof CodedError) || error.code === 'unavailable' || error.code === 'cancelled') return error;
   const which = of === 1 ? `layer ${shortForm(layer)}` : `layer ${shortForm(layer)} (${position} of ${of} from below)`;
-  return new SnapshotterError(error.code, `${which} cannot be used: ${error.message}`, {
+  return new CodedError(error.code, `${which} cannot be used: ${error.message}`, {
     facts: { ...error.facts, layer, digest: toBase32(layer) },
     next: error.next,
     cause: error,
@@ -18,10 +18,10 @@ export function aboutLink(error: unknown, { layer, position, of }: Link): unknow
 /** What the snapshotter or containerd said of a whole chain. */
 export function aboutChain(error: unknown, links: readonly Link[]): unknown {
   const top = links.at(-1);
-  if (!(error instanceof SnapshotterError) || error.code === 'unavailable' || error.code === 'cancelled' || !top)
+  if (!(error instanceof CodedError) || error.code === 'unavailable' || error.code === 'cancelled' || !top)
     return error;
   const which = top.of === 1 ? `layer ${shortForm(top.layer)}` : `the stack of ${top.of} layers`;
-  return new SnapshotterError(error.code, `${which} cannot be used: ${error.message}`, {
+  return new CodedError(error.code, `${which} cannot be used: ${error.message}`, {
     facts: { ...error.facts, chain: top.name, layers: top.of },
     // What is damaged stays until nothing keeps it: importing alone would find it again.
     next: error.next ?? 'untag what has it, then import that again',
@@ -29,8 +29,8 @@ export function aboutChain(error: unknown, links: readonly Link[]): unknown {
   });
 }
 
-export function missingLayer(layer: Digest): SnapshotterError {
-  return new SnapshotterError(
+export function missingLayer(layer: Digest): CodedError {
+  return new CodedError(
     'not-found',
     `layer ${shortForm(layer)} is not here: erofs-snapshotter holds no layer ${toBase32(layer)} (${layer})`,
     {
@@ -46,8 +46,8 @@ export function isMissing(error: unknown, layer: Digest): boolean {
 }
 
 /** For a layer that stands, and that the snapshotter does not know as what it is. */
-export function unpackedByAnother(layer: Digest, snapshotter: string): SnapshotterError {
-  return new SnapshotterError(
+export function unpackedByAnother(layer: Digest, snapshotter: string): CodedError {
+  return new CodedError(
     'failed-precondition',
     `containerd did not have layer ${shortForm(layer)} unpacked by the differ of ${snapshotter}`,
     {
@@ -60,18 +60,18 @@ export function unpackedByAnother(layer: Digest, snapshotter: string): Snapshott
 }
 
 /** For a blob that does not have the layer it is said to have. */
-export function anotherLayer(layer: Digest, found: string, blob: string): SnapshotterError {
-  return new SnapshotterError('data-loss', `blob ${blob} unpacks to ${found}, and should be layer ${layer}`, {
+export function anotherLayer(layer: Digest, found: string, blob: string): CodedError {
+  return new CodedError('data-loss', `blob ${blob} unpacks to ${found}, and should be layer ${layer}`, {
     facts: { layer, digest: toBase32(layer), found, blob },
     next: 'remove the image and pull it again',
   });
 }
 
 /** For a snapshot that containerd lists and that is not there however often it is asked for. */
-export function unsettled(links: readonly Link[], snapshotter: string, cause: unknown): SnapshotterError {
+export function unsettled(links: readonly Link[], snapshotter: string, cause: unknown): CodedError {
   const top = links.at(-1)?.name ?? '';
   const said = cause instanceof Error ? `: ${cause.message}` : '';
-  return new SnapshotterError(
+  return new CodedError(
     'unavailable',
     `the chain ${top} of ${links.length} layers cannot be completed: its snapshots vanish while it is built${said}`,
     {

@@ -1,4 +1,4 @@
-import { SnapshotterError } from '../../errors.js';
+import { CodedError } from '../../errors.js';
 import { nearestKey, readToml } from '../../settings/index.js';
 import { settings, unusedKeys, unusedSections, type Setting } from './settings.js';
 
@@ -25,7 +25,7 @@ const sections = [...new Set(known.map((name) => name.split('.')[0] ?? ''))];
  * Reads an spfs.toml, which the original spfs reads too: what it has beside our settings is passed over.
  *
  * @returns undefined when the file does not exist and need not.
- * @throws SnapshotterError `invalid-argument` when it cannot be read or parsed, or has a value in the place of one of our sections.
+ * @throws CodedError `invalid-argument` when it cannot be read or parsed, or has a value in the place of one of our sections.
  */
 export async function readConfigFile(path: string, o: { optional: boolean }): Promise<ConfigFile | undefined> {
   const table = await readToml(path, o);
@@ -52,7 +52,7 @@ function keysOf(path: string, section: string, content: unknown): [string, unkno
   if (typeof content === 'object' && content !== null && !Array.isArray(content) && !(content instanceof Date)) {
     return Object.entries(content);
   }
-  throw new SnapshotterError('invalid-argument', `file ${path} key ${section}: it is a section, not a value`, {
+  throw new CodedError('invalid-argument', `file ${path} key ${section}: it is a section, not a value`, {
     facts: { path, key: section },
     next: `write [${section}] and its settings below`,
   });

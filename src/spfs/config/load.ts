@@ -1,6 +1,6 @@
 import { homedir } from 'node:os';
 import { join } from 'node:path';
-import { SnapshotterError } from '../../errors.js';
+import { CodedError } from '../../errors.js';
 import { booleanOf, loadSettings, printed, type Given, type ValuesOf } from '../../settings/index.js';
 import { readConfigFile, type ConfigFile } from './file.js';
 import { configFiles, doubledName, settings, variablesOf, type Setting, type SettingName } from './settings.js';
@@ -34,7 +34,7 @@ export interface ConfigSources extends Pick<Given<SettingName>, 'flags' | 'envir
  * Each setting from the first of: its flag, its environment variables (an empty one counts as none), the user's file, the system's
  * file, its default. Names of ours alone are asked for before names that the original shares.
  *
- * @throws SnapshotterError `invalid-argument` naming the source, the value and what is wrong with it; `failed-precondition` for
+ * @throws CodedError `invalid-argument` naming the source, the value and what is wrong with it; `failed-precondition` for
  *   what a later release is to do.
  */
 export async function loadSpfsConfig(sources: ConfigSources): Promise<SpfsConfig> {
@@ -87,12 +87,12 @@ function refuseKeptRuntime(value: string | undefined): void {
   const kept = booleanOf(value);
   if (kept === false) return;
   if (kept === undefined) {
-    throw new SnapshotterError(
+    throw new CodedError(
       'invalid-argument',
       `environment ${keepRuntimeVariable}: ${printed(value)} is neither true nor false`,
     );
   }
-  throw new SnapshotterError(
+  throw new CodedError(
     'failed-precondition',
     `environment ${keepRuntimeVariable}: runs that are kept are not there yet: what a run writes is gone when it ends`,
     { next: `unset ${keepRuntimeVariable}` },

@@ -22,7 +22,7 @@ const longestEnvSpec = 1024 * 1024;
  * Reads an env spec and all spec files that it names. Run specs are replaced by their items, in order.
  *
  * @param warn told what spec files have that means nothing here
- * @throws SnapshotterError `invalid-argument`, `not-found`, `failed-precondition`; the message begins with the place: the character of the
+ * @throws CodedError `invalid-argument`, `not-found`, `failed-precondition`; the message begins with the place: the character of the
  *   env spec, or file, line and field
  */
 export async function parseEnvSpec(

@@ -1,4 +1,4 @@
-import { describeError, errnoOf, SnapshotterError, type ErrorCode } from '../../errors.js';
+import { describeError, errnoOf, CodedError, type ErrorCode } from '../../errors.js';
 
 /** What is wrong with a text, before it is known where that text stands. */
 export interface Fault {
@@ -31,11 +31,11 @@ interface Details {
 }
 
 /** An error whose message begins with its place: `FILE:LINE: FIELD: what`, or `env spec "…", character N: what`. */
-export function specError(where: Where, what: string, details: Details): SnapshotterError {
+export function specError(where: Where, what: string, details: Details): CodedError {
   const { code = 'invalid-argument', next, cause, chain = [] } = details;
   const { file, line, column, field } = where;
   const message = [...inFile(where), ...inText(where), what].join(': ');
-  return new SnapshotterError(code, printable(message), {
+  return new CodedError(code, printable(message), {
     facts: {
       file,
       line,

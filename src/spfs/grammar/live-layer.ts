@@ -32,7 +32,7 @@ interface CheckedBind extends LiveBind {
 /**
  * Reads a live layer and looks at everything that it binds.
  *
- * @throws SnapshotterError `invalid-argument`, `not-found` for a source that does not exist, `failed-precondition` for one that
+ * @throws CodedError `invalid-argument`, `not-found` for a source that does not exist, `failed-precondition` for one that
  *   cannot be looked at; with file, line and field
  */
 export async function readLiveLayer(document: SpecDocument, files: SpecFiles, warn: Warn): Promise<LiveLayer> {

@@ -14,7 +14,7 @@ const shape = fieldsOf({
 /**
  * The entries of a run spec, in order. Each is the text of an env spec, mostly of one item, and not read yet.
  *
- * @throws SnapshotterError `invalid-argument` with file, line and field
+ * @throws CodedError `invalid-argument` with file, line and field
  */
 export function readRunSpec(document: SpecDocument, warn: Warn): readonly Required<Place>[] {
   const { layers } = inShape(document, shape, warn);

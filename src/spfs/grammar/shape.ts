@@ -1,5 +1,5 @@
 import { z } from 'zod';
-import { SnapshotterError } from '../../errors.js';
+import { CodedError } from '../../errors.js';
 import { quoted, specError, type Where } from './fault.js';
 import type { Path, SpecDocument } from './yaml.js';
 
@@ -15,7 +15,7 @@ export function valueError(
   path: Path,
   what: string,
   details: Parameters<typeof specError>[2],
-): SnapshotterError {
+): CodedError {
   return specError(valueWhere(document, path), what, details);
 }
 
@@ -58,7 +58,7 @@ const mostWarnings = 8;
 /**
  * The document's value in the given shape. Fields that the shape has not are passed over, each with a warning.
  *
- * @throws SnapshotterError `invalid-argument` with file, line and field
+ * @throws CodedError `invalid-argument` with file, line and field
  */
 export function inShape<T>(document: SpecDocument, schema: z.ZodType<T>, warn: Warn): T {
   const value = structuredClone(document.value);
@@ -72,7 +72,7 @@ export function inShape<T>(document: SpecDocument, schema: z.ZodType<T>, warn: W
     return result.data;
   }
   const [issue] = result.error.issues.toSorted((a, b) => weight(document, a) - weight(document, b));
-  if (issue === undefined) throw new SnapshotterError('internal', 'a shape failed without saying why');
+  if (issue === undefined) throw new CodedError('internal', 'a shape failed without saying why');
   const misspelt = unknown.find(({ path }) => path.join() === issue.path.slice(0, -1).join());
   throw shapeError(document, issue, misspelt?.keys[0]);
 }
@@ -95,7 +95,7 @@ function weight(document: SpecDocument, { path }: z.core.$ZodIssue): number {
 }
 
 /** @param misspelt a field that the shape has not, in the map of the one that is wrong */
-function shapeError(document: SpecDocument, issue: z.core.$ZodIssue, misspelt: string | undefined): SnapshotterError {
+function shapeError(document: SpecDocument, issue: z.core.$ZodIssue, misspelt: string | undefined): CodedError {
   const { path } = issue;
   const [what = '', next = ''] = issue.message.split('; ');
   const found = document.found(path);

@@ -24,7 +24,7 @@ export interface LocatedSpec {
 /**
  * Finds the spec file that a path means.
  *
- * @throws SnapshotterError `not-found`; `invalid-argument` when it is none; `failed-precondition` when it cannot be looked at
+ * @throws CodedError `not-found`; `invalid-argument` when it is none; `failed-precondition` when it cannot be looked at
  */
 export async function locateSpec(path: string, files: SpecFiles, where: Where): Promise<LocatedSpec> {
   const found = await attempt(where, path, () => files.stat(path));
@@ -73,7 +73,7 @@ export interface SpecContents {
   readonly document: SpecDocument;
 }
 
-/** @throws SnapshotterError as soon as the file is not what a spec file must be, whichever kind */
+/** @throws CodedError as soon as the file is not what a spec file must be, whichever kind */
 export async function readSpec(file: string, files: SpecFiles, where: Where): Promise<SpecContents> {
   // One byte more than allowed tells whether the file grew since its size was asked for.
   const bytes = await attempt(where, file, () => files.read(file, largestSpecFile + 1));

@@ -1,4 +1,4 @@
-import { SnapshotterError } from '../../errors.js';
+import { CodedError } from '../../errors.js';
 import { digestMistake, parseSpfsDigest } from '../digest.js';
 import { quoted, textAt, type Fault } from './fault.js';
 
@@ -16,7 +16,7 @@ export const specFileSuffix = '.spfs.yaml';
 /** 32 bits: more entries than any tag has. */
 const largestVersion = 0xffff_ffff;
 
-/** @throws SnapshotterError `invalid-argument` with the position of what is wrong */
+/** @throws CodedError `invalid-argument` with the position of what is wrong */
 export function parseTagSpec(text: string): TagSpec {
   const tag = readTag(text);
   if ('what' in tag) throw tagError(text, tag);
@@ -26,7 +26,7 @@ export function parseTagSpec(text: string): TagSpec {
 /**
  * The name of a tag that is to be written: without a version, since a new entry is always the newest.
  *
- * @throws SnapshotterError `invalid-argument` with the position of what is wrong
+ * @throws CodedError `invalid-argument` with the position of what is wrong
  */
 export function parseTagName(text: string): string {
   const version = text.indexOf('~');
@@ -95,8 +95,8 @@ function versionFault(text: string, at: number): Fault | undefined {
   return Number(version) <= largestVersion ? undefined : fault(`a version is at most ${largestVersion}`);
 }
 
-function tagError(text: string, { at, what, next }: Fault): SnapshotterError {
-  return new SnapshotterError('invalid-argument', `tag ${textAt(text, at)}: ${what}`, {
+function tagError(text: string, { at, what, next }: Fault): CodedError {
+  return new CodedError('invalid-argument', `tag ${textAt(text, at)}: ${what}`, {
     facts: { tag: text.slice(0, 200) },
     next,
   });

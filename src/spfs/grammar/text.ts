@@ -6,7 +6,7 @@ const startsWith = (bytes: Uint8Array, ...first: readonly number[]) => first.eve
 /**
  * The text of a spec file: UTF-8, of which a byte order mark is dropped. Control characters are refused, as YAML does.
  *
- * @throws SnapshotterError `invalid-argument` with the line of what is no text
+ * @throws CodedError `invalid-argument` with the line of what is no text
  */
 export function decodeText(bytes: Uint8Array, file: string): string {
   if (startsWith(bytes, 0xff, 0xfe) || startsWith(bytes, 0xfe, 0xff)) {

@@ -37,7 +37,7 @@ export type Path = readonly PropertyKey[];
 /**
  * Reads YAML 1.2 strictly: one document, no tags of its own, no merge keys, few aliases; warnings are errors.
  *
- * @throws SnapshotterError `invalid-argument` with file, line and column
+ * @throws CodedError `invalid-argument` with file, line and column
  */
 export function readYaml(text: string, file: string): SpecDocument {
   const lines = new LineCounter();

@@ -2,7 +2,7 @@ import { createHash } from 'node:crypto';
 import { readFile } from 'node:fs/promises';
 import { z } from 'zod';
 import type { ContainerdClient } from '../../containerd/index.js';
-import { SnapshotterError } from '../../errors.js';
+import { CodedError } from '../../errors.js';
 import type { Descriptor } from '../../vocabulary.js';
 
 /** A manifest has at most 4 MiB by the OCI distribution specification; nothing bounds a configuration. */
@@ -11,7 +11,7 @@ const largestDocument = 16 * 1024 * 1024;
 /**
  * Reads a JSON document from the content store and checks its digest.
  *
- * @throws SnapshotterError `not-found` it is not there; `data-loss` it is damaged; `failed-precondition` it is not what `schema`
+ * @throws CodedError `not-found` it is not there; `data-loss` it is damaged; `failed-precondition` it is not what `schema`
  *   says
  */
 export async function readDocument<T>(
@@ -23,7 +23,7 @@ export async function readDocument<T>(
 ): Promise<T> {
   const { digest, size } = descriptor;
   const unusable = (code: 'data-loss' | 'failed-precondition', what: string, cause?: unknown) =>
-    new SnapshotterError(code, `document ${digest} of the image ${what}`, {
+    new CodedError(code, `document ${digest} of the image ${what}`, {
       facts: { digest, mediaType: descriptor.mediaType },
       next: 'pull the image again',
       cause,

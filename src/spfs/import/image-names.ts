@@ -1,16 +1,11 @@
-import { SnapshotterError } from '../../errors.js';
+import { CodedError } from '../../errors.js';
 import { similarTo } from '../../similar.js';
 
 /** Names that an error shows, at most. */
 const most = 5;
 
 /** For a name that containerd does not know; `known` are the names that it has in that namespace. */
-export function unknownImage(
-  name: string,
-  namespace: string,
-  known: readonly string[],
-  cause?: unknown,
-): SnapshotterError {
+export function unknownImage(name: string, namespace: string, known: readonly string[], cause?: unknown): CodedError {
   const similar = similarImages(name, known);
   const where = `containerd has no image ${JSON.stringify(name)} in namespace ${JSON.stringify(namespace)}`;
   const others = known.length === 0 ? ', nor any other' : '';
@@ -18,7 +13,7 @@ export function unknownImage(
     similar.length > 0
       ? `give the whole name, as one of these: ${similar.join(', ')}`
       : `see \`ctr -n ${namespace} images ls -q\` for the names, pull the image, or name another namespace with --namespace`;
-  return new SnapshotterError('not-found', `${where}${others}`, {
+  return new CodedError('not-found', `${where}${others}`, {
     facts: { image: name, namespace, ...(similar.length > 0 && { similar }) },
     next,
     cause,

@@ -1,5 +1,5 @@
 import { z } from 'zod';
-import { isCode, SnapshotterError } from '../../errors.js';
+import { isCode, CodedError } from '../../errors.js';
 import { listedOldestFirst, parseDigest, type Descriptor, type Digest, type OldestFirst } from '../../vocabulary.js';
 import type { LayerBlob } from '../chains/index.js';
 import type { ImportContext } from './context.js';
@@ -44,7 +44,7 @@ const configuration = z.object({ rootfs: z.object({ diff_ids: z.array(z.string()
 /**
  * Reads manifest and configuration of an image that containerd has, for this host's platform.
  *
- * @throws SnapshotterError `not-found` no such image, or its documents are not here; `failed-precondition` it is not an image of
+ * @throws CodedError `not-found` no such image, or its documents are not here; `failed-precondition` it is not an image of
  *   layers for this host; `data-loss` a document is damaged; `unavailable`
  */
 export async function findImage(o: ImageOptions): Promise<FoundImage> {
@@ -63,7 +63,7 @@ export async function findImage(o: ImageOptions): Promise<FoundImage> {
   const diffIds = rootfs.diff_ids.map((diffId) => parseDigest(diffId, `a diff ID of image ${name}`));
   if (diffIds.length !== layers.length) {
     const counts = `${layers.length} layers and ${diffIds.length} diff IDs`;
-    throw new SnapshotterError('failed-precondition', `image ${JSON.stringify(name)} has ${counts}`, {
+    throw new CodedError('failed-precondition', `image ${JSON.stringify(name)} has ${counts}`, {
       facts: { image: name },
       next: 'build or pull it again',
     });
@@ -104,10 +104,10 @@ function byDiffId(diffIds: readonly Digest[], layers: readonly Descriptor[], nam
 
 const schema1 = /^application\/vnd\.docker\.distribution\.manifest\.v1\+/;
 
-function notAnImage(name: string, mediaType: string, cause?: unknown): SnapshotterError {
+function notAnImage(name: string, mediaType: string, cause?: unknown): CodedError {
   const old = schema1.test(mediaType);
   const what = old ? 'has a manifest of schema 1, which does not say its diff IDs' : 'is not an image of layers';
-  return new SnapshotterError(
+  return new CodedError(
     'failed-precondition',
     `${JSON.stringify(name)} ${what} (media type ${JSON.stringify(mediaType)})`,
     {

@@ -1,5 +1,5 @@
 import { realpath, stat } from 'node:fs/promises';
-import { errnoOf, SnapshotterError } from '../../errors.js';
+import { errnoOf, CodedError } from '../../errors.js';
 import type { ImportContext, Imported } from './context.js';
 import { importBytes } from './layer-blob.js';
 
@@ -10,7 +10,7 @@ export interface ImportFolderOptions extends ImportContext {
 /**
  * Makes what is in a folder a layer, the folder's own mode, owner and time included. The same folder gives the same layer.
  *
- * @throws SnapshotterError `not-found` no such folder; `invalid-argument` not a folder; `failed-precondition` it changed while it
+ * @throws CodedError `not-found` no such folder; `invalid-argument` not a folder; `failed-precondition` it changed while it
  *   was read, or has what no layer can say; what the content store, the differ and the snapshotter say
  */
 export async function importFolder(o: ImportFolderOptions): Promise<Imported> {
@@ -31,12 +31,12 @@ async function folderAt(path: string): Promise<string> {
   const folder = await realpath(path).catch((error: unknown) => {
     const missing = errnoOf(error) === 'ENOENT' || errnoOf(error) === 'ENOTDIR';
     const message = error instanceof Error ? error.message : String(error);
-    throw new SnapshotterError(missing ? 'not-found' : 'failed-precondition', `${path} cannot be read: ${message}`, {
+    throw new CodedError(missing ? 'not-found' : 'failed-precondition', `${path} cannot be read: ${message}`, {
       facts: { path },
       next: missing ? 'give the path of a folder' : 'run this as root',
       cause: error,
     });
   });
   if ((await stat(folder)).isDirectory()) return folder;
-  throw new SnapshotterError('invalid-argument', `${path} is not a folder`, { facts: { path }, next: 'give a folder' });
+  throw new CodedError('invalid-argument', `${path} is not a folder`, { facts: { path }, next: 'give a folder' });
 }

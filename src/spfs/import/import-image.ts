@@ -1,4 +1,4 @@
-import { isCode, SnapshotterError } from '../../errors.js';
+import { isCode, CodedError } from '../../errors.js';
 import type { Layer, StoredObject } from '../model.js';
 import { platformDigest } from '../store/index.js';
 import type { ImportContext, Imported } from './context.js';
@@ -17,7 +17,7 @@ export interface ImportImageOptions extends ImportContext {
  * Takes over an image that containerd has. Layers that the snapshotter holds are shared; others are unpacked from the blobs of
  * the image's namespace. A failed call leaves nothing behind.
  *
- * @throws SnapshotterError `not-found` no such image, or layers that are neither unpacked nor in the content store;
+ * @throws CodedError `not-found` no such image, or layers that are neither unpacked nor in the content store;
  *   `invalid-argument` several layers where one is asked for; `failed-precondition` no image, or none for this host; what
  *   unpacking answers
  */
@@ -45,14 +45,14 @@ function objectOf({ name, layers }: FoundImage, as: 'platform' | 'layer'): Store
   const [first] = layers;
   const facts = { image: name, layers: layers.length };
   if (first === undefined) {
-    throw new SnapshotterError('failed-precondition', `image ${JSON.stringify(name)} has no layers`, {
+    throw new CodedError('failed-precondition', `image ${JSON.stringify(name)} has no layers`, {
       facts,
       next: 'give an image that has files',
     });
   }
   if (as === 'platform') return { kind: 'platform', digest: platformDigest(layers), layers, ...common };
   if (layers.length === 1) return { kind: 'layer', digest: first, ...common };
-  throw new SnapshotterError(
+  throw new CodedError(
     'invalid-argument',
     `image ${JSON.stringify(name)} has ${layers.length} layers, and was to be imported as one`,
     { facts, next: 'import it as a platform' },
@@ -68,13 +68,13 @@ function worded(error: unknown, { name, foreign }: FoundImage, namespace: string
   if (!isCode(error, 'not-found')) return error;
   const mediaType = [...foreign].find(([layer]) => layer === error.facts['layer'])?.[1];
   if (mediaType !== undefined) {
-    return new SnapshotterError(
+    return new CodedError(
       'failed-precondition',
       `image ${JSON.stringify(name)} has a layer that registries do not give out (media type ${mediaType})`,
       { facts: { ...error.facts, image: name, mediaType }, next: 'give an image without such layers', cause: error },
     );
   }
-  return new SnapshotterError(
+  return new CodedError(
     'not-found',
     `image ${JSON.stringify(name)} is neither unpacked nor complete in namespace ${JSON.stringify(namespace)}: ${error.message}`,
     {

@@ -1,6 +1,6 @@
 import type { FileHandle } from 'node:fs/promises';
 import { open } from 'node:fs/promises';
-import { errnoOf, SnapshotterError } from '../../errors.js';
+import { errnoOf, CodedError } from '../../errors.js';
 import type { ImportContext, Imported } from './context.js';
 import { importBytes } from './layer-blob.js';
 
@@ -26,7 +26,7 @@ const partBytes = 1024 * 1024;
 /**
  * Makes a tar a layer.
  *
- * @throws SnapshotterError `not-found` no such file; `invalid-argument` not a file, or not a tar; `failed-precondition` it changed
+ * @throws CodedError `not-found` no such file; `invalid-argument` not a file, or not a tar; `failed-precondition` it changed
  *   while it was read; what the content store, the differ and the snapshotter say
  */
 export async function importTar(o: ImportTarOptions): Promise<Imported> {
@@ -41,7 +41,7 @@ export async function importTar(o: ImportTarOptions): Promise<Imported> {
     const verify = async () => {
       const after = await file.stat({ bigint: true });
       if (after.size === before.size && after.mtimeNs === before.mtimeNs) return;
-      throw new SnapshotterError('failed-precondition', `${path} changed while it was read`, {
+      throw new CodedError('failed-precondition', `${path} changed while it was read`, {
         facts: { path },
         next: 'wait until it is written',
       });
@@ -74,17 +74,17 @@ async function* contentOf(file: FileHandle, signal: AbortSignal): AsyncGenerator
   }
 }
 
-function notATar(path: string, why: string): SnapshotterError {
-  return new SnapshotterError('invalid-argument', `${path} is not a tar that can be a layer: ${why}`, {
+function notATar(path: string, why: string): CodedError {
+  return new CodedError('invalid-argument', `${path} is not a tar that can be a layer: ${why}`, {
     facts: { path },
     next: 'give a tar, plain or compressed with gzip or zstd',
   });
 }
 
-function unreadable(path: string, error: unknown): SnapshotterError {
+function unreadable(path: string, error: unknown): CodedError {
   const missing = errnoOf(error) === 'ENOENT' || errnoOf(error) === 'ENOTDIR';
   const message = error instanceof Error ? error.message : String(error);
-  return new SnapshotterError(missing ? 'not-found' : 'failed-precondition', `${path} cannot be read: ${message}`, {
+  return new CodedError(missing ? 'not-found' : 'failed-precondition', `${path} cannot be read: ${message}`, {
     facts: { path },
     next: missing ? 'give the path of a tar' : 'make it readable, or run this as root',
     cause: error,

@@ -1,5 +1,5 @@
 import { createHash } from 'node:crypto';
-import { SnapshotterError } from '../../errors.js';
+import { CodedError } from '../../errors.js';
 import type { Digest } from '../../vocabulary.js';
 import { spfsNamespace } from '../chains/index.js';
 import type { ImportContext, Imported } from './context.js';
@@ -19,7 +19,7 @@ export interface LayerBytes {
  * Makes bytes a layer: uploads them to containerd, has them unpacked, and commits that under its diff ID. The blob is not needed
  * any more then, and goes with the lease. A failed call leaves nothing behind.
  *
- * @throws SnapshotterError what reading, the content store, the differ and the snapshotter say, naming the path
+ * @throws CodedError what reading, the content store, the differ and the snapshotter say, naming the path
  */
 export async function importBytes(bytes: LayerBytes, context: ImportContext): Promise<Imported> {
   const { chains, signal, onProgress } = context;
@@ -57,14 +57,13 @@ async function upload(bytes: LayerBytes, lease: string, { containerd, signal, on
   };
   const namespace = spfsNamespace;
   await containerd.blobs.write({ ref: '', content: measured(), finished, namespace, lease, signal });
-  if (digest === undefined) throw new SnapshotterError('internal', `the upload of ${bytes.origin} was never finished`);
+  if (digest === undefined) throw new CodedError('internal', `the upload of ${bytes.origin} was never finished`);
   return { mediaType: bytes.mediaType, digest, size };
 }
 
 function worded(error: unknown, origin: string): unknown {
-  if (!(error instanceof SnapshotterError) || error.code === 'unavailable' || error.message.includes(origin))
-    return error;
-  return new SnapshotterError(error.code, `${origin} cannot be imported: ${error.message}`, {
+  if (!(error instanceof CodedError) || error.code === 'unavailable' || error.message.includes(origin)) return error;
+  return new CodedError(error.code, `${origin} cannot be imported: ${error.message}`, {
     facts: { ...error.facts, path: origin },
     next: error.next,
     cause: error,

@@ -1,5 +1,5 @@
 import { arch } from 'node:process';
-import { SnapshotterError } from '../../errors.js';
+import { CodedError } from '../../errors.js';
 import type { Descriptor } from '../../vocabulary.js';
 
 /** A manifest in an index, with the platform that it is for; undefined where the index does not say. */
@@ -25,7 +25,7 @@ export function hostArchitecture(nodeName: string = arch): string {
  * The manifest for this host; where none says a platform, the first.
  *
  * @param image for messages
- * @throws SnapshotterError `failed-precondition` none is for this host
+ * @throws CodedError `failed-precondition` none is for this host
  */
 export function chooseManifest(
   offered: readonly Offered[],
@@ -38,7 +38,7 @@ export function chooseManifest(
   const chosen = fitting ?? images.find(({ platform }) => platform === undefined);
   if (chosen !== undefined) return chosen.descriptor;
   const there = images.map(({ platform }) => named(platform)).join(', ');
-  throw new SnapshotterError(
+  throw new CodedError(
     'failed-precondition',
     `image ${JSON.stringify(image)} is not for linux/${architecture}, only for ${there === '' ? 'no platform at all' : there}`,
     { facts: { image, architecture }, next: 'give an image for this host' },

@@ -1,4 +1,4 @@
-import { SnapshotterError } from '../../errors.js';
+import { CodedError } from '../../errors.js';
 import type { Operation } from '../../leveldb/index.js';
 import type { Digest } from '../../vocabulary.js';
 import { toBase32 } from '../digest.js';
@@ -41,7 +41,7 @@ export class Change extends LevelView implements StoreChange {
   async pushTag(name: string, entry: TagEntry): Promise<void> {
     checkName(name);
     if (!(await this.object(entry.digest))) {
-      throw new SnapshotterError(
+      throw new CodedError(
         'not-found',
         `the tag ${name} cannot be given to ${toBase32(entry.digest)}: no such object`,
         {
@@ -163,7 +163,7 @@ export class Change extends LevelView implements StoreChange {
   }
 
   #checkOpen(): void {
-    if (!this.#open) throw new SnapshotterError('internal', 'store: the change has ended');
+    if (!this.#open) throw new CodedError('internal', 'store: the change has ended');
   }
 }
 
@@ -175,6 +175,6 @@ function growth(operations: readonly Operation[]): number {
 /** The grammar has looked at it; this only keeps keys apart. */
 function checkName(name: string): void {
   if (name === '' || name.includes('\0')) {
-    throw new SnapshotterError('internal', `store: ${JSON.stringify(name)} is not the name of a tag`);
+    throw new CodedError('internal', `store: ${JSON.stringify(name)} is not the name of a tag`);
   }
 }

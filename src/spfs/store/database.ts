@@ -1,8 +1,8 @@
 import { randomUUID } from 'node:crypto';
 import { rename, rm, stat } from 'node:fs/promises';
 import { dirname, join } from 'node:path';
-import { errnoOf, SnapshotterError } from '../../errors.js';
-import { asSnapshotterError, syncFolder } from '../../host/index.js';
+import { errnoOf, CodedError } from '../../errors.js';
+import { asCodedError, syncFolder } from '../../host/index.js';
 import {
   fromLevel,
   isLevelError,
@@ -48,7 +48,7 @@ export function putCounters({ meta }: Database, counters: Counters): Operation {
 /**
  * Opens the database in `folder`, which is made when it is absent, and checks that it is whole. The caller holds the lock.
  *
- * @throws SnapshotterError `data-loss` when it is damaged; `failed-precondition` when a program that does not know the lock
+ * @throws CodedError `data-loss` when it is damaged; `failed-precondition` when a program that does not know the lock
  *   holds it, or a newer release wrote it; `resource-exhausted` when the disk is full
  */
 export async function openDatabase(folder: string): Promise<{ database: Database; id: string; counters: Counters }> {
@@ -101,7 +101,7 @@ async function create(folder: string): Promise<void> {
     await rename(unfinished, folder);
     await syncFolder(dirname(folder));
   } catch (error) {
-    throw asSnapshotterError(fromStore(error, folder), `making ${folder}`, folder);
+    throw asCodedError(fromStore(error, folder), `making ${folder}`, folder);
   }
 }
 
@@ -118,7 +118,7 @@ async function isFolder(folder: string): Promise<boolean> {
     if ((await stat(folder)).isDirectory()) return true;
   } catch (error) {
     if (errnoOf(error) === 'ENOENT') return false;
-    throw asSnapshotterError(error, `looking at ${folder}`, folder);
+    throw asCodedError(error, `looking at ${folder}`, folder);
   }
   throw damaged(folder, 'it is not a folder');
 }
@@ -127,7 +127,7 @@ async function verified(database: Database, wasReplayed: boolean): Promise<{ id:
   const { folder, meta, objects, tags } = database;
   const [format, id, text] = await meta.getMany([formatKey, idKey, countersKey]);
   if (format !== undefined && Number(format) > formatVersion) {
-    throw new SnapshotterError('failed-precondition', `${folder} has format version ${format}`, {
+    throw new CodedError('failed-precondition', `${folder} has format version ${format}`, {
       facts: { path: folder, version: format, newestKnown: formatVersion },
       next: `run a release that knows it (this one knows up to ${formatVersion}), see UPGRADING.md`,
     });
@@ -151,8 +151,8 @@ export async function committed(folder: string, commits: number): Promise<boolea
   return counters.commits === commits;
 }
 
-function damaged(folder: string, detail: string): SnapshotterError {
-  return new SnapshotterError('data-loss', `${folder} is damaged: ${detail}`, {
+function damaged(folder: string, detail: string): CodedError {
+  return new CodedError('data-loss', `${folder} is damaged: ${detail}`, {
     facts: { path: folder },
     next: `move ${folder} away, then import and tag again`,
   });

@@ -1,5 +1,5 @@
 import { z } from 'zod';
-import { SnapshotterError } from '../../errors.js';
+import { CodedError } from '../../errors.js';
 import { isDigest, type Digest, type OldestFirst } from '../../vocabulary.js';
 import type { StoredObject, TagEntry } from '../model.js';
 
@@ -17,12 +17,12 @@ const object = z.discriminatedUnion('kind', [
 ]);
 const entry = z.strictObject({ digest, user: z.string(), time: z.iso.datetime({ offset: true }) });
 
-/** @throws SnapshotterError `data-loss` naming `where` and the field */
+/** @throws CodedError `data-loss` naming `where` and the field */
 export function parseObject(text: string, where: string): StoredObject {
   return parsed(object, text, where);
 }
 
-/** @throws SnapshotterError `data-loss` naming `where` and the field */
+/** @throws CodedError `data-loss` naming `where` and the field */
 export function parseEntry(text: string, where: string): TagEntry {
   return parsed(entry, text, where);
 }
@@ -41,6 +41,6 @@ function parsed<T>(schema: z.ZodType<T>, text: string, where: string): T {
   throw broken(where, `${field}${issue?.message ?? 'not a record'}`, result.error);
 }
 
-function broken(where: string, detail: string, cause: unknown): SnapshotterError {
-  return new SnapshotterError('data-loss', `${where} in the store of spfs cannot be read: ${detail}`, { cause });
+function broken(where: string, detail: string, cause: unknown): CodedError {
+  return new CodedError('data-loss', `${where} in the store of spfs cannot be read: ${detail}`, { cause });
 }

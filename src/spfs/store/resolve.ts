@@ -1,4 +1,4 @@
-import { SnapshotterError } from '../../errors.js';
+import { CodedError } from '../../errors.js';
 import type { Digest } from '../../vocabulary.js';
 import { toBase32 } from '../digest.js';
 import type { StoredObject } from '../model.js';
@@ -19,7 +19,7 @@ export interface Reference {
 }
 
 /**
- * @throws SnapshotterError `not-found` naming similar tags, or how many entries the tag has; `failed-precondition` with the
+ * @throws CodedError `not-found` naming similar tags, or how many entries the tag has; `failed-precondition` with the
  *   candidates when several digests begin so; `data-loss` when a tag names an object that is gone
  */
 export async function resolveReference(view: StoreView, reference: Reference): Promise<StoredObject> {
@@ -30,14 +30,10 @@ export async function resolveReference(view: StoreView, reference: Reference): P
   if (only && others.length > 0) throw await ambiguous(view, reference, [only, ...others]);
   if (only) return only;
   if (tag) return tagged(view, tag, partial === undefined ? undefined : text);
-  throw new SnapshotterError(
-    'not-found',
-    `${text}: there is no object with ${digest ? 'this' : 'such a'} digest here`,
-    {
-      facts: { reference: text },
-      next: '`spfs layers` and `spfs platforms` list what is here, `spfs import` adds to it',
-    },
-  );
+  throw new CodedError('not-found', `${text}: there is no object with ${digest ? 'this' : 'such a'} digest here`, {
+    facts: { reference: text },
+    next: '`spfs layers` and `spfs platforms` list what is here, `spfs import` adds to it',
+  });
 }
 
 /** @param alsoPartial given when the text was looked for among the digests too */
@@ -51,30 +47,26 @@ async function tagged(
   const entry = history[version];
   if (!entry) {
     const entries = history.length === 1 ? 'one entry, ~0' : `${history.length} entries, ~0 to ~${history.length - 1}`;
-    throw new SnapshotterError('not-found', `the tag ${name} has ${entries}: there is no ~${version}`, {
+    throw new CodedError('not-found', `the tag ${name} has ${entries}: there is no ~${version}`, {
       facts: { tag: name, version, entries: history.length },
       next: `\`spfs log ${name}\` shows them`,
     });
   }
   const object = await view.object(entry.digest);
   if (object) return object;
-  throw new SnapshotterError(
-    'data-loss',
-    `the tag ${name} names ${toBase32(entry.digest)}, which is not here any more`,
-    {
-      facts: { tag: name, version, digest: entry.digest },
-      next: `import it again, and give it the tag ${name}`,
-    },
-  );
+  throw new CodedError('data-loss', `the tag ${name} names ${toBase32(entry.digest)}, which is not here any more`, {
+    facts: { tag: name, version, digest: entry.digest },
+    next: `import it again, and give it the tag ${name}`,
+  });
 }
 
 /** @param alsoDigest whether the name could have been the beginning of a digest as well */
-export async function unknownTag(view: StoreView, name: string, alsoDigest = false): Promise<SnapshotterError> {
+export async function unknownTag(view: StoreView, name: string, alsoDigest = false): Promise<CodedError> {
   const names = (await view.tags()).map((stream) => stream.name);
   const similar = similarTo(name, names);
   const other = alsoDigest ? ', and no object whose digest begins so' : '';
   const hint = similar.length === 0 ? '' : `; similar: ${similar.join(', ')}`;
-  return new SnapshotterError('not-found', `there is no tag ${name}${other}${hint}`, {
+  return new CodedError('not-found', `there is no tag ${name}${other}${hint}`, {
     facts: { tag: name, similar },
     next: '`spfs tags` lists the tags, `spfs import` makes one from an image, a tar or a directory',
   });
@@ -84,7 +76,7 @@ async function ambiguous(
   view: StoreView,
   { text, tag }: Reference,
   found: readonly StoredObject[],
-): Promise<SnapshotterError> {
+): Promise<CodedError> {
   const candidates: string[] = [];
   for (const { kind, digest } of found.slice(0, mostCandidates)) {
     const names = await view.namesOf(digest);
@@ -92,7 +84,7 @@ async function ambiguous(
   }
   const rest = found.length > mostCandidates ? `, and ${found.length - mostCandidates} more` : '';
   const named = tag && tag.version === 0 && (await view.history(tag.name)).length > 0;
-  return new SnapshotterError('failed-precondition', `${text} can be ${candidates.join(', ')}${rest}`, {
+  return new CodedError('failed-precondition', `${text} can be ${candidates.join(', ')}${rest}`, {
     facts: { reference: text, candidates, found: found.length },
     next: `give more characters of the digest${named ? `, or ${tag.name}~0 for the tag of this name` : ''}`,
   });

@@ -1,8 +1,8 @@
 import { constants } from 'node:fs';
 import { access, readdir, stat, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
-import { describeError, errnoOf, SnapshotterError } from '../../errors.js';
-import { asSnapshotterError, makeFolder } from '../../host/index.js';
+import { describeError, errnoOf, CodedError } from '../../errors.js';
+import { asCodedError, makeFolder } from '../../host/index.js';
 import { recogniseStore } from './database.js';
 
 const lockName = 'lock';
@@ -25,7 +25,7 @@ export function databasePath(root: string): string {
  * Makes the storage root with mode 0700 when it is missing, and refuses one that is not the companion's: who may write in it
  * decides what `spfs run` starts, and the folder of another program's spfs is not to be mixed with this one's.
  *
- * @throws SnapshotterError `failed-precondition`; `resource-exhausted`
+ * @throws CodedError `failed-precondition`; `resource-exhausted`
  */
 export async function prepareRoot(root: string): Promise<void> {
   await makeFolder(root, 0o700);
@@ -50,7 +50,7 @@ export async function prepareRoot(root: string): Promise<void> {
     throw refused(root, what, `${choose}; SPFS_STORAGE_ROOT and storage.root move the store of the original spfs, too`);
   }
   await writeFile(join(root, markerName), markerText, { flag: 'wx', mode: 0o600 }).catch((error: unknown) => {
-    if (errnoOf(error) !== 'EEXIST') throw asSnapshotterError(error, `marking ${root}`, root);
+    if (errnoOf(error) !== 'EEXIST') throw asCodedError(error, `marking ${root}`, root);
   });
 }
 
@@ -73,8 +73,8 @@ async function usable(root: string): Promise<string[]> {
   }
 }
 
-function refused(root: string, what: string, next: string, cause?: unknown): SnapshotterError {
-  return new SnapshotterError('failed-precondition', `the storage root ${root} ${what}`, {
+function refused(root: string, what: string, next: string, cause?: unknown): CodedError {
+  return new CodedError('failed-precondition', `the storage root ${root} ${what}`, {
     facts: { path: root },
     next,
     cause,

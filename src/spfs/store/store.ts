@@ -1,5 +1,5 @@
 import { AsyncLocalStorage } from 'node:async_hooks';
-import { SnapshotterError } from '../../errors.js';
+import { CodedError } from '../../errors.js';
 import type { Operation } from '../../leveldb/index.js';
 import { Slots } from '../../jobs.js';
 import type { Logger } from '../../log.js';
@@ -36,11 +36,10 @@ export class SpfsStore {
   /**
    * What tells this store from others, wherever it lies: made with it. Known from the first turn on.
    *
-   * @throws SnapshotterError `internal` before
+   * @throws CodedError `internal` before
    */
   get id(): string {
-    if (this.#id === undefined)
-      throw new SnapshotterError('internal', 'store: it was not opened, so its id is not known');
+    if (this.#id === undefined) throw new CodedError('internal', 'store: it was not opened, so its id is not known');
     return this.#id;
   }
 
@@ -82,7 +81,7 @@ export class SpfsStore {
     work: (open: { database: Database; counters: Counters }) => Promise<T>,
   ): Promise<T> {
     if (this.#current.getStore()?.isOpen) {
-      throw new SnapshotterError('internal', `store: ${reason} would wait for the call that it is part of`);
+      throw new CodedError('internal', `store: ${reason} would wait for the call that it is part of`);
     }
     return this.#turns.run(
       () =>

@@ -1,5 +1,5 @@
 import { setTimeout as pause } from 'node:timers/promises';
-import { isCode, SnapshotterError } from '../../errors.js';
+import { isCode, CodedError } from '../../errors.js';
 import { lockExclusively, type Lock } from '../../host/index.js';
 
 const shortestPauseMs = 2;
@@ -10,7 +10,7 @@ const longestPauseMs = 50;
  *
  * It asks again and again, with pauses: a flock that waits would occupy a thread that nothing can call back.
  *
- * @throws SnapshotterError `unavailable` after `waitMs`, naming the holder; the signal's reason when it aborts
+ * @throws CodedError `unavailable` after `waitMs`, naming the holder; the signal's reason when it aborts
  */
 export async function takeTurn(path: string, o: { waitMs: number; signal?: AbortSignal }): Promise<Lock> {
   const deadline = performance.now() + o.waitMs;
@@ -27,9 +27,9 @@ export async function takeTurn(path: string, o: { waitMs: number; signal?: Abort
   }
 }
 
-function busy(held: SnapshotterError, waitMs: number): SnapshotterError {
+function busy(held: CodedError, waitMs: number): CodedError {
   const waited = `${held.message}, for longer than ${waitMs / 1000} s`;
-  return new SnapshotterError('unavailable', waited, {
+  return new CodedError('unavailable', waited, {
     facts: held.facts,
     next: 'wait until that command has ended, or end it, and try again',
     cause: held,

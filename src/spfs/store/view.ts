@@ -30,7 +30,7 @@ export interface StoreChange extends StoreView {
    * Makes `entry` the newest of the tag, unless the newest has the same digest already. `name` is one that the grammar's
    * `parseTagName` lets pass.
    *
-   * @throws SnapshotterError `not-found` when there is no object with that digest
+   * @throws CodedError `not-found` when there is no object with that digest
    */
   pushTag(name: string, entry: TagEntry): Promise<void>;
   /**
@@ -38,7 +38,7 @@ export interface StoreChange extends StoreView {
    * names it, nor a platform that one names. Objects put by this change stay.
    *
    * @returns the digests of the objects that went
-   * @throws SnapshotterError `not-found` naming tags with a similar name
+   * @throws CodedError `not-found` naming tags with a similar name
    */
   removeTag(name: string): Promise<readonly Digest[]>;
 }

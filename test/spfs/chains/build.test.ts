@@ -1,6 +1,6 @@
 import { createHash } from 'node:crypto';
 import { beforeEach, describe, expect, it } from 'vitest';
-import { SnapshotterError } from '../../../src/errors.js';
+import { CodedError } from '../../../src/errors.js';
 import { silentLogger } from '../../../src/log.js';
 import { buildChain } from '../../../src/spfs/chains/build.js';
 import { linksOf } from '../../../src/spfs/chains/names.js';
@@ -9,7 +9,7 @@ import type { Digest, Labels, OldestFirst } from '../../../src/vocabulary.js';
 
 const layer = (text: string | number): Digest => `sha256:${createHash('sha256').update(String(text)).digest('hex')}`;
 const { signal } = new AbortController();
-const error = (code: 'not-found' | 'already-exists', message: string = code) => new SnapshotterError(code, message);
+const error = (code: 'not-found' | 'already-exists', message: string = code) => new CodedError(code, message);
 
 interface Asked {
   readonly key: string;
@@ -166,7 +166,7 @@ describe('building a chain', () => {
 
   it('names the layer in what the snapshotter says, and is not in the way of who does not answer', async () => {
     fake.before = () => {
-      throw new SnapshotterError('failed-precondition', 'it is quarantined', { next: 'look at it' });
+      throw new CodedError('failed-precondition', 'it is quarantined', { next: 'look at it' });
     };
     await expect(build([layer(1), layer(2)]).built).rejects.toMatchObject({
       code: 'failed-precondition',
@@ -175,7 +175,7 @@ describe('building a chain', () => {
       ) as unknown,
       next: 'look at it',
     });
-    const down = new SnapshotterError('unavailable', 'down');
+    const down = new CodedError('unavailable', 'down');
     fake.before = () => {
       throw down;
     };

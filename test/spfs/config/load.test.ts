@@ -3,7 +3,7 @@ import { homedir, tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { describe, expect, onTestFinished, test } from 'vitest';
-import { SnapshotterError } from '../../../src/errors.js';
+import { CodedError } from '../../../src/errors.js';
 import {
   loadSpfsConfig,
   settings,
@@ -74,7 +74,7 @@ async function loadCase(one: Case): Promise<SpfsConfig> {
     const config = await load({ configFile });
     return JSON.parse(JSON.stringify(config).replaceAll(configFile, 'FILE')) as SpfsConfig;
   } catch (error) {
-    if (error instanceof SnapshotterError) error.message = error.message.replace(`file ${configFile}`, 'FILE');
+    if (error instanceof CodedError) error.message = error.message.replace(`file ${configFile}`, 'FILE');
     throw error;
   }
 }
@@ -88,7 +88,7 @@ test.for(titled('good'))('a good file: %s', async ([, one]) => {
 test.for(titled('bad'))('a bad file: %s', async ([, one]) => {
   const error: unknown = await loadCase(one).catch((thrown: unknown) => thrown);
   expect(error).toMatchObject({ code: 'invalid-argument' });
-  const { advice } = error as SnapshotterError;
+  const { advice } = error as CodedError;
   const words = section(one, 'refused, in these words');
   if (words !== undefined) {
     expect(`${advice}\n`).toBe(words);

@@ -3,7 +3,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { describe, expect, it, onTestFinished } from 'vitest';
-import { SnapshotterError } from '../../../src/errors.js';
+import { CodedError } from '../../../src/errors.js';
 import { toBase32 } from '../../../src/spfs/digest.js';
 import { describePlace, parseEnvSpec, type EnvItem } from '../../../src/spfs/grammar/index.js';
 import { printEnvSpec } from './print.js';
@@ -58,17 +58,17 @@ function shown(item: EnvItem): string {
   return `${shownMeaning(item)}${hint}\n  written ${place === '' ? 'in the env spec' : `in ${place}`}: ${item.source.text}\n`;
 }
 
-async function refusal(parsing: Promise<unknown>): Promise<SnapshotterError> {
+async function refusal(parsing: Promise<unknown>): Promise<CodedError> {
   const error: unknown = await parsing.then(
     () => expect.fail('it was taken'),
     (thrown: unknown) => thrown,
   );
-  if (!(error instanceof SnapshotterError)) throw error;
+  if (!(error instanceof CodedError)) throw error;
   return error;
 }
 
 /** @param expected the code, the place and the key fact, one a line */
-function expectRefusal({ code, message, next }: SnapshotterError, expected: string): void {
+function expectRefusal({ code, message, next }: CodedError, expected: string): void {
   const [expectedCode, place = '', fact = ''] = expected.split('\n');
   expect(code).toBe(expectedCode);
   expect(message.slice(0, place.length + 2), message).toBe(`${place}: `);

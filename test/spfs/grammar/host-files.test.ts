@@ -4,7 +4,7 @@ import { createServer } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { describe, expect, it, onTestFinished } from 'vitest';
-import { SnapshotterError } from '../../../src/errors.js';
+import { CodedError } from '../../../src/errors.js';
 import { hostSpecFiles, parseEnvSpec, type SpecFiles } from '../../../src/spfs/grammar/index.js';
 import { largestSpecFile } from '../../../src/spfs/grammar/spec-file.js';
 
@@ -20,7 +20,7 @@ async function refusal(spec: string, folder: string, files: SpecFiles = hostSpec
     () => expect.fail('it was taken'),
     (thrown: unknown) => thrown,
   );
-  if (!(error instanceof SnapshotterError)) throw error;
+  if (!(error instanceof CodedError)) throw error;
   return error.advice.replaceAll(folder, 'DIR');
 }
 

@@ -1,5 +1,5 @@
 import { describe, expect, it } from 'vitest';
-import { SnapshotterError } from '../../../src/errors.js';
+import { CodedError } from '../../../src/errors.js';
 import { deepestRunSpec, mostItems } from '../../../src/spfs/grammar/env-spec.js';
 import { parseEnvSpec, parseTagName } from '../../../src/spfs/grammar/index.js';
 import { parseTagSpec } from '../../../src/spfs/grammar/tag.js';
@@ -8,11 +8,11 @@ import { memoryFiles } from './memory-files.js';
 
 const spec = '/big.spfs.yaml';
 
-function refusal(text: string): Promise<SnapshotterError> {
+function refusal(text: string): Promise<CodedError> {
   return parseEnvSpec(spec, memoryFiles({ [spec]: text })).then(
     () => expect.fail('it was taken'),
     (error: unknown) => {
-      if (error instanceof SnapshotterError) return error;
+      if (error instanceof CodedError) return error;
       throw error;
     },
   );
@@ -141,7 +141,7 @@ describe('the name of a tag', () => {
     'is not %j',
     (text) => {
       expect(() => parseTagName(text)).toThrow(expect.objectContaining({ code: 'invalid-argument' }));
-      expect(() => parseTagSpec(text)).toThrow(SnapshotterError);
+      expect(() => parseTagSpec(text)).toThrow(CodedError);
     },
   );
 });

@@ -1,6 +1,6 @@
 import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
-import { SnapshotterError } from '../../../src/errors.js';
+import { CodedError } from '../../../src/errors.js';
 import { parseEnvSpec, parseTagName, type EnvItem } from '../../../src/spfs/grammar/index.js';
 import { parseTagSpec } from '../../../src/spfs/grammar/tag.js';
 import { printEnvSpec, printTagSpec } from './print.js';
@@ -23,13 +23,13 @@ const liveItems = [
 const meaning = (items: readonly EnvItem[]) => items.map((item) => ({ ...item, source: undefined }));
 
 /** The error of a work that may only fail with one of ours; undefined when it did not. */
-async function failureOf(work: () => unknown): Promise<SnapshotterError | undefined> {
+async function failureOf(work: () => unknown): Promise<CodedError | undefined> {
   try {
     await work();
     return undefined;
   } catch (error) {
-    expect(error).toBeInstanceOf(SnapshotterError);
-    return error as SnapshotterError;
+    expect(error).toBeInstanceOf(CodedError);
+    return error as CodedError;
   }
 }
 

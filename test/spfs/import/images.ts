@@ -1,6 +1,6 @@
 import { createHash } from 'node:crypto';
 import type { ContainerdClient } from '../../../src/containerd/index.js';
-import { SnapshotterError } from '../../../src/errors.js';
+import { CodedError } from '../../../src/errors.js';
 import type { Descriptor, Digest } from '../../../src/vocabulary.js';
 
 export interface ImageLayer {
@@ -40,7 +40,7 @@ export class FakeImages {
         get: (name: string) =>
           name === 'image'
             ? Promise.resolve({ name, target: this.target })
-            : Promise.reject(new SnapshotterError('not-found', 'no such image')),
+            : Promise.reject(new CodedError('not-found', 'no such image')),
         names: () => Promise.resolve(['image']),
       },
       content: { open: ({ digest }: Descriptor) => this.#open(digest) },
@@ -49,7 +49,7 @@ export class FakeImages {
 
   async #open(digest: string) {
     const bytes = this.#blobs.get(digest);
-    if (!bytes) throw new SnapshotterError('not-found', `no ${digest}`, { next: 'pull it' });
+    if (!bytes) throw new CodedError('not-found', `no ${digest}`, { next: 'pull it' });
     const stream = (async function* () {
       yield await Promise.resolve(bytes.subarray(0, 5));
       yield bytes.subarray(5);

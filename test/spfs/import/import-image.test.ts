@@ -1,6 +1,6 @@
 import { beforeEach, describe, expect, it } from 'vitest';
 import type { ContainerdClient } from '../../../src/containerd/index.js';
-import { SnapshotterError } from '../../../src/errors.js';
+import { CodedError } from '../../../src/errors.js';
 import { silentLogger } from '../../../src/log.js';
 import type { Chains } from '../../../src/spfs/chains/index.js';
 import { importImage } from '../../../src/spfs/import/index.js';
@@ -8,7 +8,7 @@ import { imageOf, layerA } from './images.js';
 
 describe('an import of an image', () => {
   const released: boolean[] = [];
-  let fail: SnapshotterError | undefined;
+  let fail: CodedError | undefined;
   beforeEach(() => {
     released.length = 0;
     fail = undefined;
@@ -47,7 +47,7 @@ describe('an import of an image', () => {
   });
 
   it('gives up what it made when it fails, and says why', async () => {
-    const missing = new SnapshotterError('not-found', 'gone', { facts: { layer: layerA.diffId } });
+    const missing = new CodedError('not-found', 'gone', { facts: { layer: layerA.diffId } });
     fail = missing;
     await expect(run(imageOf([layerA]))).rejects.toMatchObject({
       code: 'not-found',
@@ -58,7 +58,7 @@ describe('an import of an image', () => {
       code: 'failed-precondition',
       facts: { mediaType },
     });
-    fail = new SnapshotterError('unavailable', 'down');
+    fail = new CodedError('unavailable', 'down');
     await expect(run(imageOf([layerA]))).rejects.toBe(fail);
     expect(released).toEqual([true, true, true]);
   });

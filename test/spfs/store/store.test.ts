@@ -2,7 +2,7 @@ import { stat } from 'node:fs/promises';
 import { dirname } from 'node:path';
 import { Level } from 'level';
 import { describe, expect, onTestFinished, test, vi } from 'vitest';
-import { SnapshotterError } from '../../../src/errors.js';
+import { CodedError } from '../../../src/errors.js';
 import { toBase32 } from '../../../src/spfs/digest.js';
 import { SpfsStore } from '../../../src/spfs/store/index.js';
 import { coded, digestOf, entry, freshRoot, freshStore, layer, log, platform, put, tag } from './support.js';
@@ -157,7 +157,7 @@ describe('a change', () => {
       change.putObject(green);
       await change.pushTag('b', entry(green));
       await change.removeTag('a');
-      throw new SnapshotterError('unavailable', 'containerd is away');
+      throw new CodedError('unavailable', 'containerd is away');
     });
     await expect(failing).rejects.toThrow('containerd is away');
     expect(await store.read((view) => view.tags())).toEqual([{ name: 'a', history: [entry(red)] }]);

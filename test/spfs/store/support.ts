@@ -12,7 +12,7 @@ export * from './objects.js';
 
 export const log = silentLogger();
 
-/** Matches a SnapshotterError with this code. */
+/** Matches a CodedError with this code. */
 export const coded = (code: ErrorCode): unknown => expect.objectContaining({ code });
 
 /** A path for a storage root in a folder that goes away with the test. */
