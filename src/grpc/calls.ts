@@ -156,9 +156,15 @@ export function implementation<Methods>(
   return Object.fromEntries(wrapped);
 }
 
+/**
+ * Milliseconds by which a caller's own timer may ring before the deadline as it is known here: a time-out travels as what is left of it,
+ * and is counted from its arrival.
+ */
+const timeoutTravelMs = 100;
+
 function whyCancelled(call: WireCall): CodedError {
   const deadline = call.getDeadline();
-  if (Number(deadline) <= Date.now()) return new CodedError('deadline-exceeded', "the caller's deadline passed");
+  if (Number(deadline) <= Date.now() + timeoutTravelMs) return new CodedError('deadline-exceeded', "the caller's deadline passed");
   return new CodedError('cancelled', 'the caller cancelled or went away');
 }
 
