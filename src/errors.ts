@@ -32,8 +32,8 @@ export interface ErrorDetails {
 }
 
 /**
- * The one error class of the product. `message` says what was given and what is wrong with it; `next` says what to do. Any other error that
- * reaches the wire is a bug, answered INTERNAL with a logged id.
+ * The one error class of the product. `message` says what was given and what is wrong with it; `next` says what to do.
+ * Any other error that reaches the wire is a bug, answered INTERNAL with a logged id.
  */
 export class CodedError extends Error {
   readonly code: ErrorCode;

@@ -164,7 +164,8 @@ const timeoutTravelMs = 100;
 
 function whyCancelled(call: WireCall): CodedError {
   const deadline = call.getDeadline();
-  if (Number(deadline) <= Date.now() + timeoutTravelMs) return new CodedError('deadline-exceeded', "the caller's deadline passed");
+  if (Number(deadline) <= Date.now() + timeoutTravelMs)
+    return new CodedError('deadline-exceeded', "the caller's deadline passed");
   return new CodedError('cancelled', 'the caller cancelled or went away');
 }
 
