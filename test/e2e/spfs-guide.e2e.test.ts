@@ -6,7 +6,7 @@ import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 
 import { packageRoot } from '../../src/package.js';
 import { requires } from '../harness/requires.js';
-import { SpfsProgram, spfsProgram } from './spfs-program.js';
+import { SpfsProgram, spfsProgram, requireSoundBoot } from './spfs-program.js';
 import { startWorld, type World } from './world.js';
 
 /** What the reader of the guide has: an image of this name, of which ours takes the place, and a folder `build`. */
@@ -69,6 +69,7 @@ requires(
         const { exitCode, stdout, stderr } = await execa('sh', ['-c', line], {
           ...{ cwd: folder, env, input: typed, reject: false, timeout: 120_000 },
         });
+        requireSoundBoot(stderr);
         const wanted = expect.stringMatching(prints[line] ?? /[^]*/) as unknown;
         expect({ line, exitCode, stdout, stderr }).toEqual({
           ...{ line, exitCode: 0, stdout: wanted, stderr: expect.not.stringContaining('spfs:') as unknown },

@@ -45,8 +45,9 @@ const fields = ['type', 'mode', 'owner', 'mtime', 'content', 'xattrs', 'links'] 
  * containerd leaves them out:
  *
  * - the root's own attributes, which it does not take from a layer;
- * - times of folders that no layer describes; times before 1970 and after 2262, for which it puts 1970; the time of what replaced a
- *   folder of its own layer, to which it gives that folder's;
+ * - times, where the specification says one: containerd gives folders theirs at the end of a layer, by their names, and so to what
+ *   has replaced a folder meanwhile, or to what a link there leads to; it gives none to folders that no layer describes, and 1970
+ *   in place of times before 1970 and after 2262;
  * - attributes that this project keeps ({@link kept});
  * - hard links to what is no file, which a merged image has as several (docs/mounts.md).
  *
@@ -91,7 +92,7 @@ export function differences({ overlayfs, native, ours, model, since }: Hearing):
     }
     if (seen === undefined) continue;
     for (const field of fields) {
-      const right = rightOf(path, field, first, second, said, since);
+      const right = rightOf(path, field, first, second, said, since, seen.xattrs);
       if (right === undefined || same(right.value, seen[field])) continue;
       if (field === 'links' && seen.type !== 'file') continue;
       if (field === 'mtime' && said === undefined && isOutside(seen.mtime)) continue;
@@ -114,6 +115,8 @@ function rightOf(
   second: Entry | undefined,
   said: ModelEntry | undefined,
   since: number,
+  /** Ours: without a specification, what this project keeps is not judged. */
+  keptHere: Entry['xattrs'],
 ): Right | undefined {
   const bySpecification = (): Right | undefined => {
     const value = said?.[field];
@@ -122,12 +125,11 @@ function rightOf(
   if (field === 'xattrs' && said?.inherited) return undefined;
   if (path === '/') return bySpecification();
   if (first === undefined || second === undefined || !same(first[field], second[field])) return bySpecification();
-  const clocks = Number(first.mtime) * 1000 >= since || isOutside(said?.mtime) || said?.replaced;
-  if (field === 'mtime' && clocks) return bySpecification();
+  if (field === 'mtime' && said !== undefined) return bySpecification();
+  if (field === 'mtime' && Number(first.mtime) * 1000 >= since) return undefined;
   if (field !== 'xattrs') return { value: first[field], by: 'containerd' };
-  if (said === undefined) return { value: first.xattrs, by: 'containerd' };
   const theirs = Object.entries(first.xattrs).filter(([name]) => !kept.test(name));
-  const saids = Object.entries(said.xattrs).filter(([name]) => kept.test(name));
+  const saids = Object.entries(said?.xattrs ?? keptHere).filter(([name]) => kept.test(name));
   return { value: Object.fromEntries([...theirs, ...saids]), by: 'containerd' };
 }
 
@@ -161,7 +163,7 @@ function sorted(value: unknown): unknown {
 }
 
 /** Where the specification as modelled says otherwise than containerd's two snapshotters together: the model's own fault. */
-export function modelFaults({ overlayfs, native, model, since }: Hearing): string[] {
+export function modelFaults({ overlayfs, native, model }: Hearing): string[] {
   if (!('tree' in overlayfs) || !('tree' in native) || model === undefined || model === 'refused') return [];
   const faults: string[] = [];
   for (const path of new Set([...Object.keys(overlayfs.tree), ...Object.keys(model)])) {
@@ -171,9 +173,7 @@ export function modelFaults({ overlayfs, native, model, since }: Hearing): strin
     if (!first || !second || !said || path === '/') continue;
     for (const field of fields) {
       if (!same(first[field], second[field]) || same(first[field], said[field])) continue;
-      if (field === 'mtime' && (said.mtime === undefined || isOutside(said.mtime) || said.replaced)) continue;
-      if (field === 'mtime' && Number(first.mtime) * 1000 >= since) continue;
-      if (field === 'xattrs') continue;
+      if (field === 'mtime' || field === 'xattrs') continue;
       faults.push(`${path} ${field}: ${JSON.stringify(said[field])} and not ${JSON.stringify(first[field])}`);
     }
   }
